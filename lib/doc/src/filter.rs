@@ -1,0 +1,160 @@
+//! The filter contract, kept once for every tool: documents in, the same documents out, failures passed down.
+
+use crate::document::Document;
+use crate::error::{Context, Error};
+use crate::stream::Documents;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, ErrorKind, IsTerminal, Read, Write};
+use std::process::ExitCode;
+
+/// Where the documents come from; the same two flags in every tool.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct FilterArgs {
+    /// Start from an empty document instead of reading one
+    #[arg(short = 'n', long = "null-input", global = true)]
+    pub null_input: bool,
+    /// Read the document from this file, or from this file descriptor if it is a number
+    #[arg(long = "doc", value_name = "FILE|FD", global = true)]
+    pub doc: Option<OsString>,
+}
+
+/// One verb of a tool, run over every document of the input.
+#[derive(Debug, Clone, Copy)]
+pub struct Filter {
+    tool: &'static str,
+    verb: &'static str,
+    undoing: bool,
+}
+
+impl Filter {
+    /// A verb that does something: it leaves a document that carries a failure alone.
+    pub fn doing(tool: &'static str, verb: &'static str) -> Self {
+        Self { tool, verb, undoing: false }
+    }
+
+    /// A verb that undoes: it acts on a failed document too, so that one failure does not keep the rest of a
+    /// container on the machine. The first failure stays in the document.
+    pub fn undoing(tool: &'static str, verb: &'static str) -> Self {
+        Self { tool, verb, undoing: true }
+    }
+
+    /// Runs `each` over every document and passes it on.
+    ///
+    /// A document that fails gets `wb.error`, keeps the changes made so far, and goes on down the pipe. The exit
+    /// status is that of the first failed document, 0 if there was none, 141 (as by SIGPIPE) if nobody reads.
+    pub fn run(
+        self,
+        args: &FilterArgs,
+        mut each: impl FnMut(&mut Document) -> Result<(), Error>,
+    ) -> ExitCode {
+        let mut code = 0;
+        let mut out = Output::stdout();
+        let documents = match open(args) {
+            Ok(documents) => documents,
+            Err(error) => return ExitCode::from(self.report(&error)),
+        };
+        for next in documents {
+            let mut document = match next {
+                Ok(document) => document,
+                Err(error) => {
+                    let mut failed = Document::default();
+                    failed.fail(self.tool, self.verb, &error);
+                    self.report(&error);
+                    // A broken stream still tells the next stage that it broke.
+                    out.write(&failed).ok();
+                    return ExitCode::from(if code == 0 { error.exit_code() } else { code });
+                }
+            };
+            let earlier = document.failure();
+            if earlier.is_none() || self.undoing {
+                if let Err(error) = each(&mut document) {
+                    self.report(&error);
+                    document.fail(self.tool, self.verb, &error);
+                }
+            }
+            if let (0, Some(failure)) = (code, document.failure()) {
+                code = failure.code.max(1);
+            }
+            if let Err(error) = out.write(&document) {
+                if error.kind() == ErrorKind::BrokenPipe {
+                    return ExitCode::from(141);
+                }
+                let failed: Result<(), _> = Err(error);
+                if let Err(error) = failed.context(|| "writing the document") {
+                    return ExitCode::from(self.report(&error));
+                }
+            }
+        }
+        ExitCode::from(code)
+    }
+
+    /// Prints a failure on standard error and returns its exit status.
+    pub fn report(self, error: &Error) -> u8 {
+        report(self.tool, self.verb, error)
+    }
+}
+
+/// Reads exactly one document, for a tool that is about to become another program.
+pub fn read_one(args: &FilterArgs) -> Result<Document, Error> {
+    let mut documents = open(args)?;
+    let first = documents.next().ok_or_else(|| {
+        Error::usage("no document on input").hint("pipe one in, name one with --doc, or start empty with -n")
+    })??;
+    match documents.next() {
+        None => Ok(first),
+        Some(_) => Err(Error::usage("more than one document where one was expected")),
+    }
+}
+
+/// One line on standard error: `tool: verb: message`, and the hint on a second.
+///
+/// This is the one place that prints a message.
+#[allow(clippy::print_stderr, reason = "the one place that prints messages")]
+pub(crate) fn report(tool: &str, verb: &str, error: &Error) -> u8 {
+    if verb.is_empty() {
+        eprintln!("{tool}: {error}");
+    } else {
+        eprintln!("{tool}: {verb}: {error}");
+    }
+    if let Some(hint) = error.advice() {
+        eprintln!("hint: {hint}");
+    }
+    error.exit_code()
+}
+
+fn open(args: &FilterArgs) -> Result<Box<dyn Iterator<Item = Result<Document, Error>>>, Error> {
+    if let Some(source) = &args.doc {
+        let path = match source.to_str().filter(|text| text.bytes().all(|b| b.is_ascii_digit())) {
+            Some(fd) => format!("/proc/self/fd/{fd}").into(),
+            None => source.clone(),
+        };
+        let file = File::open(&path).context(|| format!("--doc {}", source.to_string_lossy()))?;
+        return Ok(Box::new(Documents::new(file)));
+    }
+    let stdin = io::stdin();
+    if args.null_input || stdin.is_terminal() {
+        return Ok(Box::new(std::iter::once(Ok(Document::default()))));
+    }
+    Ok(Box::new(Documents::new(Box::new(stdin.lock()) as Box<dyn Read>)))
+}
+
+/// Standard output: compact in a pipe, indented on a terminal, each document flushed at once.
+struct Output {
+    pretty: bool,
+    out: io::StdoutLock<'static>,
+}
+
+impl Output {
+    fn stdout() -> Self {
+        let stdout = io::stdout();
+        Self { pretty: stdout.is_terminal(), out: stdout.lock() }
+    }
+
+    fn write(&mut self, document: &Document) -> io::Result<()> {
+        let mut bytes = if self.pretty { document.to_pretty() } else { document.to_line() };
+        bytes.push(b'\n');
+        self.out.write_all(&bytes)?;
+        self.out.flush()
+    }
+}

@@ -1,0 +1,22 @@
+//! The container's document, and the contract every tool keeps with the pipe it stands in.
+//!
+//! A document is one JSON object that is always a valid OCI runtime configuration (runtime-spec 1.2
+//! `config.json`) plus one extension member, `wb`. This crate reads and writes documents, runs the filter
+//! loop, and gives errors their one form. It makes no system calls of its own beyond standard input and
+//! output.
+#![deny(missing_docs)]
+
+mod cli;
+mod document;
+mod error;
+mod filter;
+pub mod names;
+pub mod oci;
+mod stream;
+pub mod units;
+
+pub use cli::{main, parse, parse_filter};
+pub use document::{Document, Failure, MAX_DEPTH, MAX_DOCUMENT_BYTES};
+pub use error::{Context, Error, escape};
+pub use filter::{Filter, FilterArgs, read_one};
+pub use stream::Documents;

@@ -1,0 +1,118 @@
+//! The quantities people type: sizes, CPU counts, durations.
+
+use crate::error::Error;
+
+/// A size in bytes from docker's spelling: a number, decimals allowed, and one of `b k m g t p` (powers of
+/// 1024), optionally followed by `b` or `ib`. `-1` is allowed where docker allows "unlimited" and is returned
+/// as -1.
+pub fn bytes(text: &str) -> Result<i64, Error> {
+    let wrong = || Error::usage(format!("invalid size {text:?}: a number and one of b, k, m, g, t"));
+    if text == "-1" {
+        return Ok(-1);
+    }
+    let lower = text.trim().to_ascii_lowercase();
+    let digits = lower.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(lower.len());
+    let (number, unit) = lower.split_at(digits);
+    let shift = match unit.trim_start() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        "t" | "tb" | "tib" => 40,
+        "p" | "pb" | "pib" => 50,
+        _ => return Err(wrong()),
+    };
+    if let Ok(whole) = number.parse::<i64>() {
+        return whole.checked_mul(1 << shift).ok_or_else(wrong);
+    }
+    let value = number.parse::<f64>().map_err(|_| wrong())? * f64::from(2_u32).powi(shift);
+    // The bound keeps the conversion exact enough: 2^62 bytes is more than any machine has.
+    #[allow(clippy::cast_possible_truncation, reason = "bounded above, and never negative")]
+    if value.is_finite() && value < 4.6e18 { Ok(value as i64) } else { Err(wrong()) }
+}
+
+/// CPUs (`0.25`, `2`) as nanoseconds of CPU a second, exact: no float on the way.
+pub fn nano_cpus(text: &str) -> Result<u64, Error> {
+    let wrong = || Error::usage(format!("invalid number of CPUs {text:?}: a decimal number such as 0.5"));
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    if (whole.is_empty() && fraction.is_empty()) || fraction.len() > 9 {
+        return Err(wrong());
+    }
+    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(whole) || !digits(fraction) {
+        return Err(wrong());
+    }
+    let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| wrong())? };
+    let fraction: u64 = format!("{fraction:0<9}").parse().map_err(|_| wrong())?;
+    whole.checked_mul(1_000_000_000).and_then(|nano| nano.checked_add(fraction)).ok_or_else(wrong)
+}
+
+/// A duration in nanoseconds from Go's spelling: `300ms`, `1.5s`, `1m30s`, `2h`; a bare `0` is allowed.
+pub fn duration_ns(text: &str) -> Result<u64, Error> {
+    let wrong = || Error::usage(format!("invalid duration {text:?}: for example 300ms, 1m30s, 2h"));
+    if text == "0" {
+        return Ok(0);
+    }
+    let mut rest = text;
+    let mut total = 0.0_f64;
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
+        let number: f64 = rest[..end].parse().map_err(|_| wrong())?;
+        rest = &rest[end..];
+        let end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        let unit = match &rest[..end] {
+            "ns" => 1.0,
+            "us" | "µs" => 1e3,
+            "ms" => 1e6,
+            "s" => 1e9,
+            "m" => 6e10,
+            "h" => 3.6e12,
+            _ => return Err(wrong()),
+        };
+        total += number * unit;
+        rest = &rest[end..];
+    }
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded, never negative")]
+    if text.is_empty() || total > 9e18 { Err(wrong()) } else { Ok(total as u64) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_as_docker_reads_them() {
+        for (text, value) in [
+            ("100m", 100 << 20),
+            ("1g", 1 << 30),
+            ("512", 512),
+            ("1.5k", 1536),
+            ("2GiB", 2 << 30),
+            ("-1", -1),
+        ] {
+            assert_eq!(bytes(text).unwrap(), value, "{text}");
+        }
+        for text in ["", "m", "10x", "-5", "1e3", "99999999999999g"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn cpus_are_exact() {
+        assert_eq!(nano_cpus("0.25").unwrap(), 250_000_000);
+        assert_eq!(nano_cpus("0.04").unwrap(), 40_000_000);
+        assert_eq!(nano_cpus("2").unwrap(), 2_000_000_000);
+        for text in ["", ".", "-1", "1,5", "x", "0.0000000001"] {
+            assert!(nano_cpus(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_as_go_reads_them() {
+        assert_eq!(duration_ns("1m30s").unwrap(), 90_000_000_000);
+        assert_eq!(duration_ns("300ms").unwrap(), 300_000_000);
+        for text in ["", "10", "s", "1x"] {
+            assert!(duration_ns(text).is_err(), "{text}");
+        }
+    }
+}

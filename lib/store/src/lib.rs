@@ -1,0 +1,11 @@
+//! Where things lie on disk, and how they are changed safely.
+//!
+//! Everything is below two directories: `WB_ROOT` (`/var/lib/wb`) for what a reboot keeps and `WB_RUN` (`/run/wb`)
+//! for what it forgets. Two different pairs never disturb each other.
+#![deny(missing_docs)]
+
+pub mod atomic;
+pub mod lock;
+mod place;
+
+pub use place::Place;

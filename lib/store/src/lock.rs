@@ -1,0 +1,56 @@
+//! Locks: flock(2) on a file of their own, gone with the process that holds them.
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use wb_doc::{Context, Error};
+
+/// A held lock; dropped, it is free again.
+#[derive(Debug)]
+pub struct Lock(#[allow(dead_code, reason = "held for its drop")] Flock<File>);
+
+impl Lock {
+    /// Waits for the exclusive lock on `path`, making the file where it is missing.
+    pub fn exclusive(path: &Path) -> Result<Self, Error> {
+        Self::take(path, FlockArg::LockExclusive)
+    }
+
+    /// Waits for a shared lock on `path`.
+    pub fn shared(path: &Path) -> Result<Self, Error> {
+        Self::take(path, FlockArg::LockShared)
+    }
+
+    /// The exclusive lock if it is free, `None` if somebody holds it.
+    pub fn try_exclusive(path: &Path) -> Result<Option<Self>, Error> {
+        match Flock::lock(open(path)?, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Some(Self(lock))),
+            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+            Err((_, errno)) => Err(errno).context(|| format!("lock {}", path.display())),
+        }
+    }
+
+    fn take(path: &Path, how: FlockArg) -> Result<Self, Error> {
+        let mut file = open(path)?;
+        loop {
+            match Flock::lock(file, how) {
+                Ok(lock) => return Ok(Self(lock)),
+                Err((again, Errno::EINTR)) => file = again,
+                Err((_, errno)) => return Err(errno).context(|| format!("lock {}", path.display())),
+            }
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<File, Error> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(nix::fcntl::OFlag::O_NOFOLLOW.bits())
+        .open(path)
+        .context(|| format!("lock {}", path.display()))
+}

@@ -1,0 +1,41 @@
+//! Files as far as the kernel's own interfaces are files: control files, paths resolved under a root.
+
+use crate::Result;
+use crate::trace::{call, quoted};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag};
+use nix::sys::stat::Mode;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+
+/// Writes `content` to a control file in one write(2), as cgroupfs, procfs and sysfs want it.
+pub fn write_control(path: &Path, content: &str, why: &str) -> Result<()> {
+    call(
+        why,
+        || format!("write({}, {})", quoted(path), quoted(content)),
+        || {
+            let fd = nix::fcntl::open(path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+            nix::unistd::write(fd, content.as_bytes()).map(drop)
+        },
+    )
+}
+
+/// Opens `path` below `root`, every link and `..` on the way resolved inside it (openat2(2), `RESOLVE_IN_ROOT`).
+///
+/// Magic links (`/proc/*/fd/*`) are refused with `ELOOP`.
+pub fn open_in_root(root: impl AsFd, path: &Path, flags: OFlag, mode: Mode) -> Result<OwnedFd> {
+    let how = OpenHow::new()
+        .flags(flags | OFlag::O_CLOEXEC)
+        .mode(mode)
+        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    call(
+        "a path that stays inside the root",
+        || {
+            format!(
+                "openat2({}, {}, {{flags={flags:?}, resolve=RESOLVE_IN_ROOT|RESOLVE_NO_MAGICLINKS}})",
+                root.as_fd().as_raw_fd(),
+                quoted(path)
+            )
+        },
+        || nix::fcntl::openat2(&root, path, how),
+    )
+}

@@ -1,0 +1,18 @@
+//! Every kernel call the tools make: thin, traced, and the only crate with `unsafe`.
+//!
+//! A function here is one system call (or one write to a control file of the kernel) with Rust types. Each goes
+//! through [`trace::call`], which shows it when `WB_TRACE` asks for it. Functions return the bare
+//! [`Errno`]; the caller knows the object and adds it (`wb_doc::Context`).
+
+pub mod fd;
+pub mod file;
+pub mod mount;
+pub mod namespace;
+pub mod proc;
+pub mod process;
+pub mod trace;
+
+pub use nix::errno::Errno;
+
+/// What a kernel call gives back.
+pub type Result<T> = nix::Result<T>;
