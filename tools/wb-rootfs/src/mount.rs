@@ -1,0 +1,13 @@
+//! Layers into one file system: overlayfs.
+
+use std::process::ExitCode;
+use wb_doc::Error;
+
+/// Mount a container's root file system
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs the verb.
+pub fn run(_args: &Args) -> ExitCode {
+    wb_doc::main("wb-rootfs", || Err(Error::new("mount: not written yet")))
+}
