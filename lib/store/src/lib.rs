@@ -7,5 +7,8 @@
 pub mod atomic;
 pub mod lock;
 mod place;
+pub mod record;
+pub mod tree;
+mod words;
 
 pub use place::Place;

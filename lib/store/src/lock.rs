@@ -31,6 +31,23 @@ impl Lock {
         }
     }
 
+    /// Waits for the exclusive lock on a directory itself: no file is made, and none is left behind.
+    pub fn directory(path: &Path) -> Result<Self, Error> {
+        let flags = nix::fcntl::OFlag::O_DIRECTORY | nix::fcntl::OFlag::O_NOFOLLOW;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .custom_flags(flags.bits())
+            .open(path)
+            .context(|| format!("lock {}", path.display()))?;
+        loop {
+            match Flock::lock(file, FlockArg::LockExclusive) {
+                Ok(lock) => return Ok(Self(lock)),
+                Err((again, Errno::EINTR)) => file = again,
+                Err((_, errno)) => return Err(errno).context(|| format!("lock {}", path.display())),
+            }
+        }
+    }
+
     fn take(path: &Path, how: FlockArg) -> Result<Self, Error> {
         let mut file = open(path)?;
         loop {

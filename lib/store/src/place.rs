@@ -22,6 +22,11 @@ impl Place {
         Ok(Self { root: directory("WB_ROOT", DEFAULT_ROOT)?, run: directory("WB_RUN", DEFAULT_RUN)? })
     }
 
+    /// The place of two given directories.
+    pub fn at(root: impl Into<PathBuf>, run: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), run: run.into() }
+    }
+
     /// What a reboot keeps.
     pub fn root(&self) -> &Path {
         &self.root
