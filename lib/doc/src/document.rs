@@ -174,13 +174,7 @@ impl Document {
         if self.at("/wb/error").is_some() {
             return;
         }
-        let failure = Failure {
-            tool: tool.to_owned(),
-            verb: verb.to_owned(),
-            message: error.to_string(),
-            errno: error.raw_errno().map(|errno| format!("{errno:?}")),
-            code: error.exit_code().max(1),
-        };
+        let failure = Failure::new(tool, verb, error);
         if self.set("/wb/error", &failure).is_err() {
             // `wb` is there and no object: the failure matters more than what it replaces.
             self.0.insert("wb".into(), serde_json::json!({ "error": failure }));
@@ -200,6 +194,17 @@ impl Document {
 }
 
 impl Failure {
+    /// What happened to `tool` in `verb`.
+    pub fn new(tool: &str, verb: &str, error: &Error) -> Self {
+        Self {
+            tool: tool.to_owned(),
+            verb: verb.to_owned(),
+            message: error.to_string(),
+            errno: error.raw_errno().map(|errno| format!("{errno:?}")),
+            code: error.exit_code().max(1),
+        }
+    }
+
     /// The failure as an [`Error`] with the same exit status.
     pub fn to_error(&self) -> Error {
         Error::new(format!("{}: {}: {}", self.tool, self.verb, self.message)).code(self.code.max(1))

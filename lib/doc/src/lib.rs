@@ -6,6 +6,7 @@
 //! output.
 #![deny(missing_docs)]
 
+pub mod chain;
 mod cli;
 mod document;
 mod error;
