@@ -6,6 +6,7 @@
 
 pub mod atomic;
 pub mod lock;
+pub mod passwd;
 mod place;
 pub mod record;
 pub mod tree;

@@ -7,7 +7,9 @@
 pub mod fd;
 pub mod file;
 pub mod mount;
+pub mod mount_fd;
 pub mod namespace;
+pub mod node;
 pub mod proc;
 pub mod process;
 pub mod trace;

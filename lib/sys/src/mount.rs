@@ -42,3 +42,15 @@ pub fn umount(target: &Path, flags: MntFlags, why: &str) -> Result<()> {
         || nix::mount::umount2(target, flags),
     )
 }
+
+/// pivot_root(2): `new_root` becomes this mount namespace's root, the old root moves to `put_old`.
+///
+/// `EINVAL` where `new_root` is no mount point, or its parent mount or itself is shared. With `"."` for both, the
+/// old root lies on top of the new one and is gone after `umount(".", MNT_DETACH)`.
+pub fn pivot_root(new_root: &Path, put_old: &Path, why: &str) -> Result<()> {
+    call(
+        why,
+        || format!("pivot_root({}, {})", quoted(new_root), quoted(put_old)),
+        || nix::unistd::pivot_root(new_root, put_old),
+    )
+}
