@@ -5,6 +5,7 @@
 #![deny(missing_docs)]
 
 pub mod atomic;
+pub mod image;
 pub mod lock;
 pub mod passwd;
 mod place;
