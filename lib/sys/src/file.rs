@@ -39,3 +39,21 @@ pub fn open_in_root(root: impl AsFd, path: &Path, flags: OFlag, mode: Mode) -> R
         || nix::fcntl::openat2(&root, path, how),
     )
 }
+
+/// mkdir(2) of one directory; an existing one is `EEXIST`.
+pub fn mkdir(path: &Path, mode: u32, why: &str) -> Result<()> {
+    call(
+        why,
+        || format!("mkdir({}, {mode:#o})", quoted(path)),
+        || nix::unistd::mkdir(path, Mode::from_bits_truncate(mode)),
+    )
+}
+
+/// rmdir(2).
+pub fn rmdir(path: &Path, why: &str) -> Result<()> {
+    call(
+        why,
+        || format!("rmdir({})", quoted(path)),
+        || nix::unistd::unlinkat(nix::fcntl::AT_FDCWD, path, nix::unistd::UnlinkatFlags::RemoveDir),
+    )
+}

@@ -4,6 +4,7 @@
 //! through [`trace::call`], which shows it when `WB_TRACE` asks for it. Functions return the bare
 //! [`Errno`]; the caller knows the object and adds it (`wb_doc::Context`).
 
+pub mod bpf;
 pub mod fd;
 pub mod file;
 pub mod mount;
