@@ -14,6 +14,7 @@ pub mod node;
 pub mod proc;
 pub mod process;
 pub mod trace;
+pub mod tree;
 
 pub use nix::errno::Errno;
 
