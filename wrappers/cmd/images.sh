@@ -1,0 +1,3 @@
+# wb images [-q] [--json] [--no-trunc]
+# List images.
+exec wb-image list --table "$@"

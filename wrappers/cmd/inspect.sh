@@ -1,0 +1,3 @@
+# wb inspect CONTAINER...
+# Print everything that is known about containers.
+exec wb-state get --json "$@"

@@ -1,0 +1,47 @@
+# lib.sh
+# What several flows share: starting, undoing and naming containers.
+
+# Becomes the container's attendant. The chain behind it is the container's birth: each program does its part and
+# becomes the next, and the last becomes the user's program. fd 3 is the document, fd 4 tells how far it got.
+wb_attend () {
+    exec wb-monitor run --finish "$WB_FLOWS/finish.sh" "$@" -- \
+        wb-unshare run --doc 3 --status-fd 4 -- \
+        wb-rootfs enter --doc 3 --status-fd 4 -- \
+        wb-confine --doc 3 --status-fd 4
+}
+
+# Undoes everything a container has on the machine, and forgets it.
+wb_undo () {
+    wb-state get "$1" | wb-cgroup delete | wb-netns del | wb-ipam del | wb-rootfs umount --purge |
+        wb-state rm >/dev/null
+}
+
+# The default network is made on first use.
+wb_default_network () {
+    [ -e "${WB_ROOT:-/var/lib/wb}/networks/bridge.conflist" ] ||
+        wb-ipam -n create --network bridge | wb-netns network create >/dev/null
+}
+
+# Runs a flow's function for each container named, side by side; names those for which it worked.
+# The status is 1 if it failed for any.
+wb_each () {
+    each=$1
+    shift
+    jobs=
+    for name; do
+        { "$each" "$name" >/dev/null && printf '%s\n' "$name"; } &
+        jobs="$jobs $!"
+    done
+    status=0
+    for job in $jobs; do
+        wait "$job" || status=1
+    done
+    return "$status"
+}
+
+# Ends with a usage error of this command, which the dispatcher has named.
+# shellcheck disable=SC2154
+wb_usage () {
+    printf 'wb: %s: %s\nhint: wb help %s\n' "$command" "$1" "$command" >&2
+    exit 125
+}

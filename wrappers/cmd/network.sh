@@ -1,0 +1,13 @@
+# wb network create|ls|inspect|rm [OPTIONS] [NAME...]
+# Make, list and remove networks.
+. "$WB_FLOWS/lib.sh"
+
+verb=${1-ls}
+[ $# -eq 0 ] || shift
+case $verb in
+create) wb-ipam -n create "$@" | wb-netns network create --quiet ;;
+ls | list) exec wb-netns network list "$@" ;;
+inspect) exec wb-netns network inspect "$@" ;;
+rm | remove) exec wb-netns network rm "$@" ;;
+*) wb_usage "$verb is none of create, ls, inspect, rm" ;;
+esac

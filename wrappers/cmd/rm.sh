@@ -1,0 +1,24 @@
+# wb rm [-f] CONTAINER...
+# Remove containers that have ended; with -f running ones too.
+. "$WB_FLOWS/lib.sh"
+
+force=
+while [ $# -gt 0 ]; do
+    case $1 in
+    -f | --force) force=1 ;;
+    -*) wb_usage "unknown flag $1" ;;
+    *) break ;;
+    esac
+    shift
+done
+[ $# -gt 0 ] || wb_usage 'name a container'
+
+wb_rm () {
+    if [ -n "$force" ]; then
+        wb-state get "$1" | wb-monitor stop --time 0 >/dev/null || return
+        # A container that was to be removed at its end is gone by now.
+        wb-state get "$1" >/dev/null 2>&1 || return 0
+    fi
+    wb-state get --not-running "$1" >/dev/null && wb_undo "$1"
+}
+wb_each wb_rm "$@"

@@ -1,0 +1,3 @@
+# wb rmi [-f] IMAGE...
+# Remove images.
+exec wb-image rm "$@"

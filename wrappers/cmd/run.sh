@@ -1,0 +1,15 @@
+# wb run [OPTIONS] IMAGE [COMMAND [ARG...]]
+# Make and start a container.
+. "$WB_FLOWS/lib.sh"
+
+wb_default_network
+id=
+trap 'status=$?; [ -z "$id" ] || wb_undo "$id"; exit "$status"' INT TERM
+id=$(wb-spec -n run "$@" | wb-state create | wb-pull | wb-rootfs mount | wb-ipam add | wb-netns add |
+    wb-cgroup create | wb-state put --quiet) || {
+    status=$?
+    [ -z "$id" ] || wb_undo "$id"
+    exit "$status"
+}
+trap - INT TERM
+wb_attend "$id"

@@ -1,0 +1,3 @@
+# wb tag IMAGE NAME[:TAG]
+# Give an image another name.
+exec wb-image tag "$@"

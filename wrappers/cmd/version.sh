@@ -1,0 +1,3 @@
+# wb version
+# Say which version this is.
+exec wb-spec --version

@@ -1,0 +1,3 @@
+# wb wait CONTAINER...
+# Wait until containers end; print their exit codes.
+exec wb-monitor wait "$@"
