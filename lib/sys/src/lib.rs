@@ -5,16 +5,24 @@
 //! [`Errno`]; the caller knows the object and adds it (`wb_doc::Context`).
 
 pub mod bpf;
+pub mod child;
 pub mod fd;
 pub mod file;
+pub mod inotify;
+pub mod memfd;
 pub mod mount;
 pub mod mount_fd;
 pub mod namespace;
 pub mod node;
+pub mod pipe;
+pub mod poll;
 pub mod proc;
 pub mod process;
+pub mod signal;
+pub mod socket;
 pub mod trace;
 pub mod tree;
+pub mod tty;
 
 pub use nix::errno::Errno;
 
