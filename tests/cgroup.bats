@@ -1,0 +1,161 @@
+#!/usr/bin/env bats
+# wb-cgroup: limits as the kernel sees them, on v1, hybrid and v2.
+
+load lib/common
+
+setup () { wb_setup; }
+teardown () { wb_teardown; }
+
+# The directory of container $1 that holds the files of controller $2, found without asking the tool.
+group_dir () {
+  local parent=wb-$WB_MACHINE_HASH dir
+  for dir in "/sys/fs/cgroup/$2/$parent/$1" "/sys/fs/cgroup/$parent/$1"; do
+    if [ -d "$dir" ]; then
+      echo "$dir"
+      return
+    fi
+  done
+  return 1
+}
+
+is_v2 () { [ -e /sys/fs/cgroup/cgroup.controllers ]; }
+
+@test "limits given as flags stand in the control files" {
+  wb-cgroup -n create --id a --memory 100m --cpus 0.25 --cpu-shares 512 --pids-limit 64 --cpuset-cpus 0 >a.json
+  if is_v2; then
+    [ "$(cat "$(group_dir a memory)/memory.max")" = 104857600 ]
+    [ "$(cat "$(group_dir a cpu)/cpu.max")" = "25000 100000" ]
+    [ "$(cat "$(group_dir a cpu)/cpu.weight")" = 60 ]
+  else
+    [ "$(cat "$(group_dir a memory)/memory.limit_in_bytes")" = 104857600 ]
+    [ "$(cat "$(group_dir a cpu)/cpu.cfs_quota_us")" = 25000 ]
+    [ "$(cat "$(group_dir a cpu)/cpu.cfs_period_us")" = 100000 ]
+    [ "$(cat "$(group_dir a cpu)/cpu.shares")" = 512 ]
+  fi
+  [ "$(cat "$(group_dir a pids)/pids.max")" = 64 ]
+  [ "$(cat "$(group_dir a cpuset)/cpuset.cpus")" = 0 ]
+  wb-cgroup delete <a.json >/dev/null
+  must_fail 1 group_dir a memory
+}
+
+@test "a fraction of a CPU is not rounded" {
+  wb-cgroup -n create --id a --cpus 0.04 >a.json
+  [ "$(jq .linux.resources.cpu.quota a.json)" = 4000 ]
+  wb-cgroup delete <a.json >/dev/null
+  must_fail 2 wb-cgroup -n create --id a --cpus 0.001
+}
+
+@test "the document passes through, unknown members and all" {
+  echo '{"zeta":[1],"wb":{"id":"a","x":null},"linux":{"resources":{"pids":{"limit":9}},"y":1}}' >in.json
+  wb-cgroup create <in.json >a.json
+  [ "$(jq -c 'del(.wb.cgroup)' a.json)" = "$(jq -c . in.json)" ]
+  [ "$(jq -r '.wb.cgroup.paths | has("pids") or has("unified")' a.json)" = true ]
+  wb-cgroup delete <a.json | jq -e '.wb | has("cgroup") | not'
+}
+
+@test "a process that enters is in the cgroup in every hierarchy" {
+  wb-cgroup -n create --id a >a.json
+  wb-cgroup enter a -- cat /proc/self/cgroup >seen
+  grep -q ":/wb-$WB_MACHINE_HASH/a\$" seen
+  is_v2 || grep -q "memory.*:/wb-$WB_MACHINE_HASH/a\$" seen
+  must_fail 127 wb-cgroup enter a -- /no/such/program
+  must_fail 125 wb-cgroup enter nosuch -- true
+  wb-cgroup delete <a.json >/dev/null
+}
+
+@test "set changes a living group, also by a controller it did not use" {
+  wb-cgroup -n create --id a --memory 64m >a.json
+  wb-cgroup enter a -- sleep 60 &
+  pid=$!
+  eventually 2 grep -q "/a\$" "/proc/$pid/cgroup"
+  wb-cgroup set --memory 128m --cpuset-cpus 1 <a.json >b.json
+  if is_v2; then
+    [ "$(cat "$(group_dir a memory)/memory.max")" = 134217728 ]
+  else
+    [ "$(cat "$(group_dir a memory)/memory.limit_in_bytes")" = 134217728 ]
+  fi
+  grep -qx 1 <(sed -n 's/^Cpus_allowed_list:\t//p' "/proc/$pid/status")
+  kill "$pid"
+  wb-cgroup delete <b.json >/dev/null
+}
+
+@test "freeze stops and thaw goes on" {
+  wb-cgroup -n create --id a >a.json
+  wb-cgroup enter a -- sh -c 'while :; do echo x; sleep 0.02; done' >ticks &
+  eventually 2 test -s ticks
+  wb-cgroup freeze <a.json >/dev/null
+  before=$(stat -c %s ticks)
+  sleep 0.3
+  [ "$(stat -c %s ticks)" = "$before" ]
+  wb-cgroup thaw <a.json >/dev/null
+  eventually 2 sh -c "[ \$(stat -c %s ticks) -gt $before ]"
+  wb-cgroup delete <a.json >/dev/null
+}
+
+@test "delete kills what still runs, frozen or not" {
+  wb-cgroup -n create --id a >a.json
+  wb-cgroup enter a -- sh -c 'sleep 100 & sleep 100' &
+  pid=$!
+  eventually 2 grep -q "/a\$" "/proc/$pid/cgroup"
+  wb-cgroup freeze <a.json >/dev/null
+  within 5 wb-cgroup delete <a.json >/dev/null
+  must_fail 1 kill -0 "$pid"
+  must_fail 1 group_dir a pids
+}
+
+@test "undoing is idempotent and goes on through a failed document" {
+  wb-cgroup -n create --id a >a.json
+  jq -c '.wb.error={tool:"x",verb:"y",message:"z",code:7}' a.json >failed.json
+  must_fail 7 sh -c 'wb-cgroup delete <failed.json'
+  must_fail 1 group_dir a memory
+  wb-cgroup delete <a.json >/dev/null
+}
+
+@test "a doing verb leaves a failed document alone" {
+  echo '{"wb":{"id":"a","error":{"tool":"x","verb":"y","message":"z","code":7}}}' >in.json
+  must_fail 7 sh -c 'wb-cgroup create <in.json'
+  [ "$output" = "$(cat in.json)" ]
+  [ -z "$stderr" ]
+  must_fail 1 group_dir a memory
+}
+
+@test "what cannot be honoured is an error that names it, and nothing stays" {
+  must_fail 1 sh -c 'echo "{\"linux\":{\"resources\":{\"hugepageLimits\":[{\"pageSize\":\"3KB\",\"limit\":1}]}}}" | wb-cgroup create --id a'
+  [[ $stderr == *hugetlb* ]]
+  must_fail 1 group_dir a memory
+  must_fail 2 wb-cgroup -n create --id ../a
+  must_fail 2 wb-cgroup -n create --id a --memory lots
+  [ "$stderr" = 'wb-cgroup: create: invalid size "lots": a number and one of b, k, m, g, t' ]
+}
+
+@test "the fork of a fork counts: the limit on tasks holds" {
+  wb-cgroup -n create --id a --pids-limit 8 >a.json
+  wb-cgroup enter a -- sh -c 'for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 1 & done; wait' 2>errors || true
+  grep -qi 'fork' errors
+  [ "$(wb-cgroup stat <a.json | jq .wb.cgroup.stat.pids.limitHits)" -ge 1 ]
+  wb-cgroup delete <a.json >/dev/null
+}
+
+@test "a quarter of a CPU is a quarter of a CPU, within ten per cent" {
+  wb-cgroup -n create --id a --cpus 0.25 >a.json
+  timeout 3 wb-cgroup enter a -- sh -c 'while :; do :; done' || true
+  used=$(wb-cgroup stat <a.json | jq '.wb.cgroup.stat.cpu.usage / 1000000 | floor')
+  echo "used $used ms of 3000" >&2
+  [ "$used" -ge 675 ] && [ "$used" -le 850 ]
+  wb-cgroup delete <a.json >/dev/null
+}
+
+@test "device rules hold" {
+  echo '{"linux":{"resources":{"devices":[{"allow":false,"access":"rwm"},{"allow":true,"type":"c","major":1,"minor":3,"access":"rw"}]}}}' |
+    wb-cgroup create --id a >a.json
+  wb-cgroup enter a -- sh -c 'echo x >/dev/null'
+  must_fail 1 wb-cgroup enter a -- head -c 1 /dev/zero
+  must_fail 1 wb-cgroup enter a -- mknod "$WB_SCRATCH/null" c 1 3
+  wb-cgroup delete <a.json >/dev/null
+}
+
+@test "fifty at once" {
+  for i in $(seq 50); do wb-cgroup -n create --id "c$i" & done | jq -c . >all.json
+  [ "$(wc -l <all.json)" = 50 ]
+  [ "$(wb-cgroup delete <all.json | jq -s 'map(select(.wb.error)) | length')" = 0 ]
+}
