@@ -16,6 +16,9 @@
 
 bats_require_minimum_version 1.5.0
 
+# shellcheck source=tests/lib/machine.bash
+. "${BASH_SOURCE[0]%/*}/machine.bash"
+
 WB_CHECKOUT=$(cd "${BASH_SOURCE[0]%/*}/../.." && pwd)
 export WB_FIXTURES=${WB_FIXTURES:-$WB_CHECKOUT/target/fixtures}
 
@@ -145,13 +148,6 @@ make_busybox_image () {
 }
 
 # --- the machine -------------------------------------------------------------------------------------------
-
-# The shared things of the whole machine, one a line.
-wb_machine () {
-  ip -o link show 2>/dev/null | sed -E 's/^[0-9]+: ([^:@]+).*/interface \1/'
-  if [ -d /run/netns ]; then find /run/netns -mindepth 1 -printf 'netns %f\n'; fi
-  nft list tables 2>/dev/null | sed 's/^/nft /'
-}
 
 # What belongs to this test's place (or, when strict, is new on the machine), one a line.
 wb_leftovers () {
