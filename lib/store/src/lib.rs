@@ -7,6 +7,7 @@
 pub mod atomic;
 pub mod image;
 pub mod lock;
+pub mod network;
 pub mod passwd;
 mod place;
 pub mod record;

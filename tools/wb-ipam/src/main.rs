@@ -1,1 +1,118 @@
-fn main() {}
+//! wb-ipam: which address. A bitmap under a lock.
+//!
+//! `wb-ipam create|add|del|check|list|gc [flags] <document >document`
+
+mod choose;
+mod host;
+mod lease;
+mod pool;
+mod subnet;
+
+use clap::{Args, Parser, Subcommand};
+use ipnet::IpNet;
+use std::net::IpAddr;
+use std::process::ExitCode;
+use wb_doc::{Document, Error, Filter, FilterArgs, names};
+use wb_store::Place;
+
+const TOOL: &str = "wb-ipam";
+
+/// Give each container an address of its own
+#[derive(Parser)]
+#[command(name = TOOL, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    filter: FilterArgs,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Choose or check the addresses of a network
+    Create(choose::CreateArgs),
+    /// Lease an address
+    Add(Whose),
+    /// Give the addresses back
+    Del(Whose),
+    /// Fail unless the container has the addresses its document says
+    Check(Whose),
+    /// Print the leases, one JSON object a line
+    List(Which),
+    /// Take back the leases of containers that have neither a record nor a network namespace
+    Gc(Which),
+}
+
+#[derive(Args)]
+struct Whose {
+    /// The container; otherwise wb.id
+    #[arg(long)]
+    id: Option<String>,
+    /// The network; otherwise wb.network.name, and where that is absent: bridge
+    #[arg(long, value_name = "NAME")]
+    network: Option<String>,
+    /// This address; once for each family
+    #[arg(long, value_name = "ADDRESS")]
+    ip: Vec<IpAddr>,
+}
+
+#[derive(Args)]
+struct Which {
+    /// Only this network
+    #[arg(long, value_name = "NAME")]
+    network: Option<String>,
+}
+
+impl Whose {
+    /// Puts the flags into the document.
+    fn fill(&self, doc: &mut Document) -> Result<(), Error> {
+        if let Some(id) = &self.id {
+            doc.set("/wb/id", id)?;
+        }
+        if let Some(network) = &self.network {
+            doc.set("/wb/network/name", network)?;
+        }
+        for ip in &self.ip {
+            doc.set(if ip.is_ipv4() { "/wb/network/ip" } else { "/wb/network/ip6" }, ip)?;
+        }
+        names::check("id", doc.id()?)
+    }
+}
+
+fn main() -> ExitCode {
+    wb_doc::main(TOOL, run)
+}
+
+fn run() -> Result<ExitCode, Error> {
+    let cli: Cli = wb_doc::parse_filter();
+    let place = Place::from_env()?;
+    Ok(match cli.verb {
+        Verb::Create(args) => {
+            Filter::doing(TOOL, "create").run(&cli.filter, |doc| choose::create(&place, &args, doc))
+        }
+        Verb::Add(whose) => Filter::doing(TOOL, "add").run(&cli.filter, |doc| {
+            whose.fill(doc)?;
+            lease::add(&place, doc)
+        }),
+        Verb::Del(whose) => Filter::undoing(TOOL, "del").run(&cli.filter, |doc| {
+            whose.fill(doc)?;
+            lease::del(&place, doc)
+        }),
+        Verb::Check(whose) => Filter::doing(TOOL, "check").run(&cli.filter, |doc| {
+            whose.fill(doc)?;
+            lease::check(&place, doc)
+        }),
+        Verb::List(which) => lease::list(&place, which.network.as_deref())?,
+        Verb::Gc(which) => lease::gc(&place, which.network.as_deref())?,
+    })
+}
+
+/// A network's subnets, in sets: a container gets one address of each set.
+fn subnets(ranges: &[Vec<wb_store::network::Range>]) -> Result<Vec<Vec<subnet::Subnet>>, Error> {
+    ranges.iter().map(|set| subnet::Subnet::of_set(set)).collect()
+}
+
+/// An address with the length of its subnet's prefix.
+fn with_prefix(address: IpAddr, net: IpNet) -> Result<IpNet, Error> {
+    IpNet::new(address, net.prefix_len()).map_err(|error| Error::new(format!("{address}: {error}")))
+}

@@ -1,0 +1,216 @@
+//! The verb create: which addresses a network is made of, given or chosen so that nothing overlaps.
+
+use crate::host::{self, Taken};
+use crate::subnet::{self, Subnet, default_gateway};
+use clap::Args;
+use ipnet::{IpNet, Ipv6Net};
+use std::net::{IpAddr, Ipv6Addr};
+use wb_doc::{Context, Document, Error};
+use wb_store::Place;
+use wb_store::network::{self, Ipam, Range};
+
+/// The default network's subnet is the first /16 of these that is free.
+const LARGE: [&str; 4] = ["10.77.0.0/16", "10.78.0.0/16", "10.79.0.0/16", "172.29.0.0/16"];
+/// Every other network's is the first free /24 out of these: private (RFC 1918), and not the first one that
+/// routers, hypervisors and other container engines take.
+const POOLS: [&str; 4] = ["10.80.0.0/12", "172.24.0.0/13", "192.168.128.0/17", "10.128.0.0/9"];
+
+#[derive(Args)]
+pub struct CreateArgs {
+    /// The network; otherwise wb.network.name
+    #[arg(long, value_name = "NAME")]
+    network: Option<String>,
+    /// The subnet; once for each family
+    #[arg(long, value_name = "SUBNET")]
+    subnet: Vec<IpNet>,
+    /// The gateway of the subnet it lies in
+    #[arg(long, value_name = "ADDRESS")]
+    gateway: Vec<IpAddr>,
+    /// Give addresses from this part of the subnet only
+    #[arg(long, value_name = "SUBNET")]
+    ip_range: Vec<IpNet>,
+    /// Never give these addresses
+    #[arg(long, value_name = "ADDRESS|SUBNET", value_parser = parse_net)]
+    exclude: Vec<IpNet>,
+    /// Give IPv6 addresses too
+    #[arg(long)]
+    ipv6: bool,
+}
+
+fn parse_net(text: &str) -> Result<IpNet, String> {
+    let address = |_| text.parse::<IpAddr>().map(IpNet::from);
+    text.parse().or_else(address).map_err(|error| format!("{error}"))
+}
+
+/// Fills wb.network.ipam; an existing member `ipam` is checked as if it had been asked for.
+pub fn create(place: &Place, args: &CreateArgs, doc: &mut Document) -> Result<(), Error> {
+    if let Some(name) = &args.network {
+        doc.set("/wb/network/name", name)?;
+    }
+    doc.set_default("/wb/network/name", network::DEFAULT)?;
+    let name = doc.str_at("/wb/network/name").unwrap_or_default().to_owned();
+    network::check_name(&name)?;
+    let mut taken = host::taken()?;
+    for other in network::list(place)?.into_iter().filter(|other| other.name != name) {
+        let by = format!("the network {}", other.name);
+        let nets = other.plugin()?.ipam.ranges.into_iter().flatten().map(|range| range.subnet);
+        taken.extend(nets.map(|net| Taken { net, by: by.clone() }));
+    }
+    let given: Option<Ipam> = doc.read("/wb/network/ipam")?;
+    let ipam = match given.filter(|_| args.subnet.is_empty()) {
+        Some(ipam) => ipam,
+        None => plan(args, name == network::DEFAULT, &taken)?,
+    };
+    for range in ipam.ranges.iter().flatten() {
+        refuse_overlap(range.subnet, &taken)?;
+    }
+    for set in &ipam.ranges {
+        Subnet::of_set(set)?;
+    }
+    doc.set("/wb/network/ipam", ipam)
+}
+
+/// The ranges the flags ask for; subnets nobody gave are chosen.
+fn plan(args: &CreateArgs, large: bool, taken: &[Taken]) -> Result<Ipam, Error> {
+    let mut nets: Vec<IpNet> = args.subnet.iter().map(IpNet::trunc).collect();
+    for (index, net) in nets.iter().enumerate() {
+        let same_family = |other: &IpNet| other.addr().is_ipv4() == net.addr().is_ipv4();
+        if nets[..index].iter().any(same_family) {
+            return Err(Error::usage(format!("subnet {net}: a second one of its family")));
+        }
+    }
+    if !nets.iter().any(|net| net.addr().is_ipv4()) && (nets.is_empty() || !args.ipv6) && !only_ipv6(&nets) {
+        nets.insert(0, choose_ipv4(large, taken)?);
+    }
+    if args.ipv6 && !nets.iter().any(|net| net.addr().is_ipv6()) {
+        nets.push(IpNet::V6(unique_local()?));
+    }
+    let ranges = nets.iter().map(|net| Ok(vec![range(*net, args)?])).collect::<Result<_, Error>>()?;
+    for (what, address) in args
+        .gateway
+        .iter()
+        .map(|address| ("gateway", IpNet::from(*address)))
+        .chain(args.ip_range.iter().map(|net| ("range", *net)))
+        .chain(args.exclude.iter().map(|net| ("excluded", *net)))
+    {
+        if !nets.iter().any(|net| net.contains(&address)) {
+            return Err(Error::usage(format!("{what} {address}: outside of the subnet")));
+        }
+    }
+    Ok(Ipam { kind: "wb-ipam".into(), ranges, routes: Vec::new() })
+}
+
+fn only_ipv6(nets: &[IpNet]) -> bool {
+    !nets.is_empty() && nets.iter().all(|net| net.addr().is_ipv6())
+}
+
+fn range(net: IpNet, args: &CreateArgs) -> Result<Range, Error> {
+    let gateway = args.gateway.iter().copied().find(|address| net.contains(address));
+    let gateway = gateway.or_else(|| default_gateway(net));
+    let part = args.ip_range.iter().find(|part| net.contains(*part));
+    let exclude = args.exclude.iter().copied().filter(|part| net.contains(part)).collect();
+    let (range_start, range_end) = match part {
+        Some(part) => (Some(part.network()), Some(part.broadcast())),
+        None => (None, None),
+    };
+    let range = Range { subnet: net, range_start, range_end, gateway, exclude };
+    // A container needs an address too.
+    let books = Subnet::of_set(std::slice::from_ref(&range))?;
+    let any = books.iter().any(|subnet| subnet.reserved().iter().any(|word| *word != u64::MAX));
+    if any { Ok(range) } else { Err(Error::new(format!("subnet {net}: no address left for a container"))) }
+}
+
+fn choose_ipv4(large: bool, taken: &[Taken]) -> Result<IpNet, Error> {
+    let free = |net: &IpNet| refuse_overlap(*net, taken).is_ok();
+    let whole = LARGE.iter().filter(|_| large).filter_map(|net| net.parse::<IpNet>().ok());
+    let small =
+        POOLS.iter().filter_map(|pool| pool.parse::<IpNet>().ok()).filter_map(|pool| pool.subnets(24).ok());
+    whole
+        .chain(small.flatten())
+        .find(free)
+        .ok_or_else(|| Error::new("no private subnet is free").hint("give --subnet"))
+}
+
+/// A subnet of a random unique local prefix (RFC 4193).
+fn unique_local() -> Result<Ipv6Net, Error> {
+    let mut random = [0; 16];
+    wb_sys::random::fill(&mut random[1..6]).context(|| "random bytes")?;
+    random[0] = 0xfd;
+    Ipv6Net::new(Ipv6Addr::from(random), 64).map_err(|error| Error::new(error.to_string()))
+}
+
+fn refuse_overlap(net: IpNet, taken: &[Taken]) -> Result<(), Error> {
+    let (first, last) = (subnet::number(net.network()), subnet::number(net.broadcast()));
+    let overlaps = |other: &&Taken| {
+        other.net.addr().is_ipv4() == net.addr().is_ipv4()
+            && subnet::number(other.net.network()) <= last
+            && first <= subnet::number(other.net.broadcast())
+    };
+    match taken.iter().find(overlaps) {
+        Some(other) => Err(Error::new(format!("subnet {net}: overlaps {}", other.by))),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(words: &[&str]) -> CreateArgs {
+        #[derive(clap::Parser)]
+        struct Cli {
+            #[command(flatten)]
+            args: CreateArgs,
+        }
+        let words = std::iter::once("x").chain(words.iter().copied());
+        <Cli as clap::Parser>::try_parse_from(words).unwrap().args
+    }
+
+    fn taken(net: &str) -> Taken {
+        Taken { net: net.parse().unwrap(), by: "a test".into() }
+    }
+
+    #[test]
+    fn chooses_around_what_is_taken() {
+        let ipam = plan(&args(&[]), true, &[taken("10.77.3.4/32"), taken("10.78.0.0/15")]).unwrap();
+        assert_eq!(ipam.ranges[0][0].subnet.to_string(), "172.29.0.0/16");
+        let ipam = plan(&args(&[]), false, &[taken("10.80.0.0/23")]).unwrap();
+        assert_eq!(ipam.ranges[0][0].subnet.to_string(), "10.80.2.0/24");
+        assert_eq!(ipam.ranges[0][0].gateway.unwrap().to_string(), "10.80.2.1");
+    }
+
+    #[test]
+    fn refuses_overlapping_subnets() {
+        let taken = [taken("192.0.2.0/24"), taken("10.0.0.0/8")];
+        for net in ["192.0.2.0/25", "192.0.0.0/16", "10.4.0.0/16"] {
+            assert!(refuse_overlap(net.parse().unwrap(), &taken).is_err(), "{net}");
+        }
+        assert!(refuse_overlap("192.0.3.0/24".parse().unwrap(), &taken).is_ok());
+        assert!(refuse_overlap("fd00::/8".parse().unwrap(), &taken).is_ok());
+    }
+
+    #[test]
+    fn takes_flags_as_they_are_given() {
+        let words =
+            ["--subnet", "10.5.0.0/16", "--gateway", "10.5.9.9", "--ip-range", "10.5.8.0/24", "--ipv6"];
+        let ipam = plan(&args(&words), false, &[]).unwrap();
+        let range = &ipam.ranges[0][0];
+        assert_eq!(range.gateway.unwrap().to_string(), "10.5.9.9");
+        assert_eq!(range.range_start.unwrap().to_string(), "10.5.8.0");
+        assert!(ipam.ranges[1][0].subnet.to_string().starts_with("fd"));
+        let only = plan(&args(&["--subnet", "fd01::/64"]), false, &[]).unwrap();
+        assert_eq!(only.ranges.len(), 1);
+    }
+
+    #[test]
+    fn refuses_what_cannot_be() {
+        for words in [
+            &["--subnet", "10.0.0.0/24", "--subnet", "10.1.0.0/24"][..],
+            &["--subnet", "10.0.0.0/24", "--gateway", "10.1.0.1"],
+            &["--subnet", "10.0.0.0/24", "--ip-range", "10.0.0.0/16"],
+            &["--subnet", "10.0.0.0/31", "--exclude", "10.0.0.1"],
+        ] {
+            assert!(plan(&args(words), false, &[]).is_err(), "{words:?}");
+        }
+    }
+}
