@@ -27,6 +27,7 @@ pub mod tree;
 pub mod tty;
 
 pub use nix::errno::Errno;
+pub use nix::sys::stat::{SFlag, makedev};
 
 /// What a kernel call gives back.
 pub type Result<T> = nix::Result<T>;

@@ -343,6 +343,26 @@ pub fn rename_new(parent: impl AsFd, from: &OsStr, to: &OsStr) -> Result<()> {
     )
 }
 
+/// flock(2), exclusive, on a directory; waits. It lasts as long as the descriptor.
+pub fn lock(directory: impl AsFd) -> Result<()> {
+    flock(directory.as_fd(), libc::LOCK_EX)
+}
+
+/// As [`lock`], but fails with `EWOULDBLOCK` where somebody holds it.
+pub fn try_lock(directory: impl AsFd) -> Result<()> {
+    flock(directory.as_fd(), libc::LOCK_EX | libc::LOCK_NB)
+}
+
+fn flock(fd: BorrowedFd<'_>, operation: i32) -> Result<()> {
+    loop {
+        // SAFETY: the descriptor is borrowed for the call; no memory is passed.
+        match Errno::result(unsafe { libc::flock(fd.as_raw_fd(), operation) }) {
+            Err(Errno::EINTR) => {}
+            other => return other.map(drop),
+        }
+    }
+}
+
 /// umask(2): the mode given to open, mkdir and mknod is the mode made. Process-wide.
 pub fn clear_umask() {
     nix::sys::stat::umask(Mode::empty());

@@ -1,0 +1,167 @@
+//! Where a layer goes: a directory that gets its name only when the layer is whole.
+
+use super::{Limits, tree::Tree};
+use crate::unpack::archive::Archive;
+use std::ffi::OsStr;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use wb_doc::{Context, Error};
+use wb_store::image::{Digest, Hasher};
+use wb_sys::{Errno, tree};
+
+/// A reader that hashes what passes.
+pub struct Hashing<R> {
+    source: R,
+    hasher: Hasher,
+}
+
+impl<R> Hashing<R> {
+    pub fn new(source: R) -> Self {
+        Self { source, hasher: Hasher::new() }
+    }
+
+    /// The digest of all that was read.
+    pub fn finish(self) -> Digest {
+        self.hasher.finish()
+    }
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.source.read(buffer)?;
+        self.hasher.update(&buffer[..length]);
+        Ok(length)
+    }
+}
+
+/// A directory on its way to becoming `name` of `parent`; dropped before, it is removed.
+///
+/// While it is held its directory is locked, so that `wb-image gc` can tell work in progress from leftovers.
+struct Unfinished<'a> {
+    parent: &'a OwnedFd,
+    name: String,
+    directory: Option<OwnedFd>,
+}
+
+impl<'a> Unfinished<'a> {
+    fn new(parent: &'a OwnedFd) -> Result<Self, Error> {
+        for number in 0_u32.. {
+            let name = format!(".tmp-{}-{number}", std::process::id());
+            match tree::mkdir(parent, OsStr::new(&name), 0o700) {
+                // Of a process of this pid that was killed, or of another pid namespace.
+                Err(Errno::EEXIST) => continue,
+                made => made.context(|| name.clone())?,
+            }
+            let directory = tree::child_directory(parent, OsStr::new(&name)).context(|| name.clone())?;
+            tree::lock(&directory).context(|| format!("lock {name}"))?;
+            // Collected as a leftover before it was locked?
+            if tree::stat(parent, OsStr::new(&name)).is_ok() {
+                return Ok(Self { parent, name, directory: Some(directory) });
+            }
+        }
+        Err(Error::new("no free name for a temporary directory"))
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if self.directory.is_some() {
+            // The failure that brought us here is what matters; gc removes what stays.
+            tree::remove(self.parent, OsStr::new(&self.name)).ok();
+        }
+    }
+}
+
+/// Unpacks the layer `source` as `name` of the directory `layers`; exactly what hashes to `diff_id`, or nothing.
+///
+/// Where it is there already, `source` is read to its end and nothing else happens.
+pub fn into_store(layers: &Path, diff_id: &Digest, source: impl Read, limits: Limits) -> Result<(), Error> {
+    let parent = prepare(layers)?;
+    let name = OsStr::new(diff_id.hex());
+    if tree::stat(&parent, name).is_ok() {
+        return drain(source);
+    }
+    let mut unfinished = Unfinished::new(&parent)?;
+    let fd = unfinished.directory.as_ref().map(|fd| tree::child_directory(fd, OsStr::new(".")));
+    let Some(Ok(fd)) = fd else { return Err(Error::new("temporary directory is gone")) };
+    let found = unpack(fd, source, limits)?;
+    if found != *diff_id {
+        return Err(Error::new(format!("layer {diff_id}: its content has digest {found}")));
+    }
+    match tree::rename_new(&parent, OsStr::new(&unfinished.name), name) {
+        Ok(()) => {
+            unfinished.directory = None;
+            Ok(())
+        }
+        // Somebody else was faster; the two are the same.
+        Err(Errno::EEXIST) => Ok(()),
+        Err(errno) => Err(Error::errno(layers.join(name).display(), errno)),
+    }
+}
+
+/// Unpacks the layer `source` into `target`, which must be empty or not there yet; returns its digest.
+pub fn into_directory(target: &Path, source: impl Read, limits: Limits) -> Result<Digest, Error> {
+    let shown = || target.display().to_string();
+    let made = match std::fs::create_dir(target) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+        made => made.map(|()| true).context(shown)?,
+    };
+    let fd = tree::open_directory(target).context(shown)?;
+    if !made && !tree::names(&fd).context(shown)?.is_empty() {
+        return Err(Error::errno(shown(), Errno::ENOTEMPTY));
+    }
+    let clean = tree::child_directory(&fd, OsStr::new(".")).context(shown)?;
+    unpack(clean, source, limits).inspect_err(|_| {
+        // The failure is what matters; what cannot be removed is there to be seen.
+        if made {
+            tree::remove(nix::fcntl::AT_FDCWD, target.as_os_str()).ok();
+        } else if let Ok(names) = tree::names(&fd) {
+            for (name, _) in names {
+                tree::remove(&fd, &name).ok();
+            }
+        }
+    })
+}
+
+fn unpack(root: OwnedFd, source: impl Read, limits: Limits) -> Result<Digest, Error> {
+    tree::clear_umask();
+    // Otherwise every file would inherit what an administrator set on the parent directory.
+    tree::remove_xattr(&root, "system.posix_acl_default").ok();
+    let mut archive = Archive::new(Hashing::new(source), limits);
+    let mut tree = Tree::new(root);
+    while let Some(entry) = archive.next()? {
+        tree.add(&entry, |sink| archive.content(sink))?;
+    }
+    let digest = archive.drain()?.finish();
+    tree.finish()?;
+    Ok(digest)
+}
+
+fn drain(mut source: impl Read) -> Result<(), Error> {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match source.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                return Err(error).context(|| "reading the layer");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Opens the directory of all layers, made where it is missing: its parent is for root alone, since layers hold
+/// set-user-ID programs.
+fn prepare(layers: &Path) -> Result<OwnedFd, Error> {
+    use std::os::unix::fs::DirBuilderExt;
+    let shown = || layers.display().to_string();
+    if let Ok(fd) = tree::open_directory(layers) {
+        return Ok(fd);
+    }
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(layers).context(shown)?;
+    let fd = tree::open_directory(layers).context(shown)?;
+    // Only a file system that has the flag gains by it.
+    tree::set_topdir(&fd).ok();
+    Ok(fd)
+}
