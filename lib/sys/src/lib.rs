@@ -19,6 +19,7 @@ pub mod pipe;
 pub mod poll;
 pub mod proc;
 pub mod process;
+pub mod program;
 pub mod random;
 pub mod signal;
 pub mod socket;

@@ -1,0 +1,67 @@
+//! Programs by descriptor: opened on the host, executed inside a container that must never write to them.
+
+use crate::mount_fd::{self, Attributes, Change};
+use crate::process::{c_strings, reset_signals, shown_argv};
+use crate::trace::before;
+use crate::{Errno, Result};
+use std::ffi::{CString, OsStr};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Whether `word` names one of our own tools, which a chain runs from the host's file system.
+pub fn is_tool(word: &OsStr) -> bool {
+    Path::new(word).file_name().is_some_and(|name| name.as_bytes().starts_with(b"wb-"))
+}
+
+/// Finds an executable regular file: `word` itself if it has a slash, else the first of that name in `PATH`.
+pub fn find(word: &OsStr) -> Result<PathBuf> {
+    let executable = |path: &Path| {
+        nix::unistd::access(path, nix::unistd::AccessFlags::X_OK).is_ok()
+            && std::fs::metadata(path).is_ok_and(|found| found.is_file())
+    };
+    if word.as_bytes().contains(&b'/') {
+        let path = PathBuf::from(word);
+        return if executable(&path) { Ok(path) } else { Err(Errno::ENOENT) };
+    }
+    let list = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&list).map(|dir| dir.join(word)).find(|path| executable(path)).ok_or(Errno::ENOENT)
+}
+
+/// Opens a program through a detached read-only bind mount of it alone (Linux 5.12).
+///
+/// Whoever reaches its file by `/proc/PID/exe` meets that mount, and can neither write to the file nor reach
+/// another one from it (CVE-2019-5736). Needs CAP_SYS_ADMIN in the mount namespace.
+pub fn open_detached(path: &Path) -> Result<OwnedFd> {
+    let program = mount_fd::clone_path(path, false, "the next program, by a mount of its own")?;
+    let change = Change { set: Attributes::MOUNT_ATTR_RDONLY, ..Change::default() };
+    mount_fd::set_attributes(&program, change, "that nobody can write through")?;
+    Ok(program)
+}
+
+/// Becomes the program behind `program` (execveat(2), `AT_EMPTY_PATH`) with the present environment.
+///
+/// Returns only on failure. `argv[0]` is what the program sees as its name.
+pub fn exec_fd<S: AsRef<OsStr>>(program: impl AsFd, argv: &[S], why: &str) -> Errno {
+    let environment = std::env::vars_os().map(|(name, value)| {
+        let mut pair = name.into_encoded_bytes();
+        pair.push(b'=');
+        pair.extend_from_slice(value.as_bytes());
+        CString::new(pair).map_err(|_| Errno::EINVAL)
+    });
+    let environment: Result<Vec<CString>> = environment.collect();
+    let (argv, environment) = match (c_strings(argv), environment) {
+        (Ok(argv), Ok(environment)) if !argv.is_empty() => (argv, environment),
+        _ => return Errno::EINVAL,
+    };
+    if let Err(errno) = reset_signals() {
+        return errno;
+    }
+    let fd = program.as_fd().as_raw_fd();
+    before(why, || format!("execveat({fd}, \"\", {}, environ, AT_EMPTY_PATH)", shown_argv(&argv)));
+    let flags = nix::fcntl::AtFlags::AT_EMPTY_PATH;
+    match nix::unistd::execveat(&program, c"", &argv, &environment, flags) {
+        Ok(never) => match never {},
+        Err(errno) => errno,
+    }
+}
