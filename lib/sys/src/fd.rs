@@ -20,6 +20,18 @@ pub fn inherited(number: RawFd) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// A descriptor of our own, close-on-exec, for what is open at `number`; `EBADF` where nothing is.
+pub fn duplicate(number: RawFd) -> Result<OwnedFd> {
+    if number < 0 {
+        return Err(Errno::EBADF);
+    }
+    // SAFETY: the descriptor is only duplicated; a closed number makes fcntl fail with EBADF.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    let fd = fcntl(borrowed, FcntlArg::F_DUPFD_CLOEXEC(3))?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// Sets or clears close-on-exec.
 pub fn set_cloexec(fd: impl std::os::fd::AsFd, on: bool) -> Result<()> {
     let flag = if on { FdFlag::FD_CLOEXEC } else { FdFlag::empty() };
