@@ -23,15 +23,19 @@ use wb_store::image::Digest;
 
 /// Unpack an uncompressed layer from standard input
 ///
-/// With --diff-id the layer goes into the store, and only if it has that digest. With --to it goes into a directory,
-/// and its digest is printed.
+/// With --diff-id the layer goes into the store, and only if it has that digest. With --store and --to the digest it
+/// has is printed.
 #[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("target").required(true).args(["diff_id", "store", "to"])))]
 pub struct Args {
-    /// Digest of the uncompressed layer, as the image's configuration names it
-    #[arg(long, value_name = "sha256:HEX", required_unless_present = "to")]
+    /// Into the store, if this is the digest of the uncompressed layer
+    #[arg(long, value_name = "sha256:HEX")]
     diff_id: Option<String>,
-    /// Unpack into this directory, which must be empty or not exist
-    #[arg(long, value_name = "DIR", conflicts_with = "diff_id")]
+    /// Into the store, whatever its digest is
+    #[arg(long)]
+    store: bool,
+    /// Into this directory, which must be empty or not exist
+    #[arg(long, value_name = "DIR")]
     to: Option<PathBuf>,
     /// Most bytes of the uncompressed layer
     #[arg(long, value_name = "BYTES", default_value = "64g")]
@@ -58,13 +62,15 @@ fn unpack(args: &Args) -> Result<ExitCode, Error> {
     let stdin = std::io::stdin();
     wb_sys::tree::widen_pipe(stdin.as_fd());
     let source = File::from(stdin.as_fd().try_clone_to_owned().context(|| "standard input")?);
-    if let Some(target) = &args.to {
-        let digest = place::into_directory(target, source, limits)?;
+    let digest = if let Some(target) = &args.to {
+        place::into_directory(target, source, limits)?
+    } else {
+        let expected = args.diff_id.as_deref().map(Digest::parse).transpose()?;
+        place::into_store(&Place::from_env()?.layers(), expected.as_ref(), source, limits)?
+    };
+    if args.diff_id.is_none() {
         // The digest is a courtesy; the work is done even if nobody reads it.
         writeln!(std::io::stdout(), "{digest}").ok();
-    } else if let Some(diff_id) = &args.diff_id {
-        let diff_id = Digest::parse(diff_id)?;
-        place::into_store(&Place::from_env()?.layers(), &diff_id, source, limits)?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -7,6 +7,7 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use wb_doc::{Context, Error};
+use wb_store::atomic::Durability;
 use wb_store::image::{Digest, Hasher};
 use wb_sys::{Errno, tree};
 
@@ -73,31 +74,38 @@ impl Drop for Unfinished<'_> {
     }
 }
 
-/// Unpacks the layer `source` as `name` of the directory `layers`; exactly what hashes to `diff_id`, or nothing.
+/// Unpacks the layer `source` into the directory `layers`, under its digest; exactly what hashes to `expected` where
+/// that is given, or nothing. Returns the digest.
 ///
-/// Where it is there already, `source` is read to its end and nothing else happens.
-pub fn into_store(layers: &Path, diff_id: &Digest, source: impl Read, limits: Limits) -> Result<(), Error> {
+/// Where the expected layer is there already, `source` is read to its end and nothing else happens.
+pub fn into_store(
+    layers: &Path,
+    expected: Option<&Digest>,
+    source: impl Read,
+    limits: Limits,
+) -> Result<Digest, Error> {
     let parent = prepare(layers)?;
-    let name = OsStr::new(diff_id.hex());
-    if tree::stat(&parent, name).is_ok() {
-        return drain(source);
+    if let Some(digest) = expected.filter(|digest| tree::stat(&parent, OsStr::new(digest.hex())).is_ok()) {
+        return drain(source).map(|()| digest.clone());
     }
     let mut unfinished = Unfinished::new(&parent)?;
     let fd = unfinished.directory.as_ref().map(|fd| tree::child_directory(fd, OsStr::new(".")));
-    let Some(Ok(fd)) = fd else { return Err(Error::new("temporary directory is gone")) };
-    let found = unpack(fd, source, limits)?;
-    if found != *diff_id {
-        return Err(Error::new(format!("layer {diff_id}: its content has digest {found}")));
+    let Some(Ok(fd)) = fd else { return Err(Error::new("the temporary directory is gone")) };
+    let (found, bytes) = unpack(fd, source, limits)?;
+    if let Some(expected) = expected.filter(|expected| **expected != found) {
+        return Err(Error::new(format!("layer {expected}: its content has digest {found}")));
     }
+    let name = OsStr::new(found.hex());
+    // Before the layer has its name, so that whoever sees the layer sees its size.
+    let size = layers.join(format!(".size-{}", found.hex()));
+    wb_store::atomic::write(&size, bytes.to_string().as_bytes(), Durability::Visible)?;
     match tree::rename_new(&parent, OsStr::new(&unfinished.name), name) {
-        Ok(()) => {
-            unfinished.directory = None;
-            Ok(())
-        }
+        Ok(()) => unfinished.directory = None,
         // Somebody else was faster; the two are the same.
-        Err(Errno::EEXIST) => Ok(()),
-        Err(errno) => Err(Error::errno(layers.join(name).display(), errno)),
+        Err(Errno::EEXIST) => {}
+        Err(errno) => return Err(Error::errno(layers.join(name).display(), errno)),
     }
+    Ok(found)
 }
 
 /// Unpacks the layer `source` into `target`, which must be empty or not there yet; returns its digest.
@@ -112,7 +120,7 @@ pub fn into_directory(target: &Path, source: impl Read, limits: Limits) -> Resul
         return Err(Error::errno(shown(), Errno::ENOTEMPTY));
     }
     let clean = tree::child_directory(&fd, OsStr::new(".")).context(shown)?;
-    unpack(clean, source, limits).inspect_err(|_| {
+    unpack(clean, source, limits).map(|(digest, _)| digest).inspect_err(|_| {
         // The failure is what matters; what cannot be removed is there to be seen.
         if made {
             tree::remove(nix::fcntl::AT_FDCWD, target.as_os_str()).ok();
@@ -124,18 +132,21 @@ pub fn into_directory(target: &Path, source: impl Read, limits: Limits) -> Resul
     })
 }
 
-fn unpack(root: OwnedFd, source: impl Read, limits: Limits) -> Result<Digest, Error> {
+/// Returns the digest, and how many bytes the files have.
+fn unpack(root: OwnedFd, source: impl Read, limits: Limits) -> Result<(Digest, u64), Error> {
     tree::clear_umask();
     // Otherwise every file would inherit what an administrator set on the parent directory.
     tree::remove_xattr(&root, "system.posix_acl_default").ok();
     let mut archive = Archive::new(Hashing::new(source), limits);
     let mut tree = Tree::new(root);
+    let mut bytes = 0;
     while let Some(entry) = archive.next()? {
+        bytes += entry.size;
         tree.add(&entry, |sink| archive.content(sink))?;
     }
     let digest = archive.drain()?.finish();
     tree.finish()?;
-    Ok(digest)
+    Ok((digest, bytes))
 }
 
 fn drain(mut source: impl Read) -> Result<(), Error> {
