@@ -44,7 +44,7 @@ pub fn open_in_root(root: impl AsFd, path: &Path, flags: OFlag, mode: Mode) -> R
 pub fn mkdir(path: &Path, mode: u32, why: &str) -> Result<()> {
     call(
         why,
-        || format!("mkdir({}, {mode:#o})", quoted(path)),
+        || format!("mkdir({}, 0{mode:o})", quoted(path)),
         || nix::unistd::mkdir(path, Mode::from_bits_truncate(mode)),
     )
 }
