@@ -4,11 +4,18 @@
 //! through [`trace::call`], which shows it when `WB_TRACE` asks for it. Functions return the bare
 //! [`Errno`]; the caller knows the object and adds it (`wb_doc::Context`).
 
+pub mod attend;
 pub mod bpf;
+pub mod capability;
+pub mod cgroup;
 pub mod child;
+pub mod clone;
+pub mod credentials;
 pub mod fd;
 pub mod file;
+pub mod host;
 pub mod inotify;
+pub mod limits;
 pub mod memfd;
 pub mod mount;
 pub mod mount_fd;
@@ -19,6 +26,7 @@ pub mod pipe;
 pub mod poll;
 pub mod proc;
 pub mod process;
+pub mod procfs;
 pub mod program;
 pub mod random;
 pub mod signal;
