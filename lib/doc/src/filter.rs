@@ -95,6 +95,33 @@ impl Filter {
     }
 }
 
+/// Writes the document a tool made from nothing, or its failure: once on standard error, and, unless a person
+/// reads the output, down the pipe as a document that holds nothing else.
+pub fn emit(tool: &str, verb: &str, made: Result<Document, Error>) -> ExitCode {
+    let (document, code) = match made {
+        Ok(document) => (document, 0),
+        Err(error) => {
+            let code = report(tool, verb, &error).max(1);
+            if io::stdout().is_terminal() {
+                return ExitCode::from(code);
+            }
+            let mut failed = Document::default();
+            failed.fail(tool, verb, &error);
+            (failed, code)
+        }
+    };
+    match Output::stdout().write(&document) {
+        Ok(()) => ExitCode::from(code),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::from(141),
+        Err(error) => {
+            let failed: Result<(), _> = Err(error);
+            let code =
+                failed.context(|| "writing the document").map_or_else(|e| report(tool, verb, &e), |()| 0);
+            ExitCode::from(code)
+        }
+    }
+}
+
 /// Reads exactly one document, for a tool that is about to become another program.
 pub fn read_one(args: &FilterArgs) -> Result<Document, Error> {
     let mut documents = open(args)?;
@@ -121,6 +148,12 @@ pub(crate) fn report(tool: &str, verb: &str, error: &Error) -> u8 {
         eprintln!("hint: {hint}");
     }
     error.exit_code()
+}
+
+/// A line on standard error about something that was done otherwise than a person may expect.
+#[allow(clippy::print_stderr, reason = "the one place that prints messages")]
+pub fn warn(tool: &str, message: &str) {
+    eprintln!("{tool}: warning: {}", crate::escape(message));
 }
 
 fn open(args: &FilterArgs) -> Result<Box<dyn Iterator<Item = Result<Document, Error>>>, Error> {

@@ -19,5 +19,5 @@ pub mod units;
 pub use cli::{main, parse, parse_filter};
 pub use document::{Document, Failure, MAX_DEPTH, MAX_DOCUMENT_BYTES};
 pub use error::{Context, Error, escape};
-pub use filter::{Filter, FilterArgs, read_one};
+pub use filter::{Filter, FilterArgs, emit, read_one, warn};
 pub use stream::Documents;
