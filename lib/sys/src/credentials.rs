@@ -84,27 +84,3 @@ pub fn new_session_keyring() -> Result<()> {
         },
     )
 }
-
-/// setsid(2): a new session without a terminal. A process that leads a group already fails with `EPERM`.
-pub fn setsid() -> Result<()> {
-    call(
-        "a session of its own, without the caller's terminal",
-        || "setsid()".into(),
-        || nix::unistd::setsid().map(drop),
-    )
-}
-
-/// `TIOCSCTTY`: makes the terminal behind `fd` the controlling one of this session; `EPERM` where it is already
-/// another session's.
-pub fn set_controlling_terminal(fd: impl std::os::fd::AsFd) -> Result<()> {
-    use std::os::fd::AsRawFd;
-    let fd = fd.as_fd().as_raw_fd();
-    call(
-        "the terminal signals this session",
-        || format!("ioctl({fd}, TIOCSCTTY, 0)"),
-        || {
-            // SAFETY: the argument is a number; the descriptor is borrowed for the call.
-            Errno::result(unsafe { nix::libc::ioctl(fd, nix::libc::TIOCSCTTY, 0) }).map(drop)
-        },
-    )
-}

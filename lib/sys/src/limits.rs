@@ -117,11 +117,9 @@ pub fn set_io_priority(class: u32, priority: u32) -> Result<()> {
     )
 }
 
-/// A scheduling policy and its parameters: `struct sched_attr` of sched_setattr(2), first version.
-#[repr(C)]
+/// A scheduling policy and its parameters, as sched_setattr(2) takes them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Scheduling {
-    size: u32,
     /// `SCHED_OTHER` and so on.
     pub policy: u32,
     /// `SCHED_FLAG_*`.
@@ -138,14 +136,35 @@ pub struct Scheduling {
     pub period_ns: u64,
 }
 
+/// `struct sched_attr` of linux/sched/types.h, first version.
+#[repr(C)]
+struct SchedAttr {
+    size: u32,
+    policy: u32,
+    flags: u64,
+    nice: i32,
+    priority: u32,
+    runtime: u64,
+    deadline: u64,
+    period: u64,
+}
+
 /// sched_setattr(2) on this process.
 pub fn set_scheduling(scheduling: Scheduling) -> Result<()> {
-    let size = u32::try_from(size_of::<Scheduling>()).map_err(|_| Errno::EINVAL)?;
-    let attributes = Scheduling { size, ..scheduling };
+    let attributes = SchedAttr {
+        size: u32::try_from(size_of::<SchedAttr>()).map_err(|_| Errno::EINVAL)?,
+        policy: scheduling.policy,
+        flags: scheduling.flags,
+        nice: scheduling.nice,
+        priority: scheduling.priority,
+        runtime: scheduling.runtime_ns,
+        deadline: scheduling.deadline_ns,
+        period: scheduling.period_ns,
+    };
     call(
         "the scheduling policy",
         || {
-            let Scheduling { policy, nice, priority, .. } = attributes;
+            let SchedAttr { policy, nice, priority, .. } = attributes;
             format!(
                 "sched_setattr(0, {{sched_policy={policy}, sched_nice={nice}, sched_priority={priority}}}, 0)"
             )

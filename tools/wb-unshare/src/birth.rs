@@ -15,7 +15,7 @@ use wb_doc::{Context, Error};
 use wb_sys::attend::Attendant;
 use wb_sys::clone::{Clone3, Cloned, clone3};
 use wb_sys::namespace::{self, CLONE_NEWTIME};
-use wb_sys::{Errno, cgroup, credentials, file, host, mount, process, procfs};
+use wb_sys::{Errno, cgroup, child, credentials, file, host, mount, process, procfs, tty};
 
 /// What [`Birth::make`] has become: the same function returns in two processes.
 #[derive(Debug)]
@@ -201,13 +201,13 @@ pub fn settle_in_place(plan: &Plan) -> Result<(), Error> {
 /// A session of its own: what the caller's terminal sends does not reach it, and TIOCSTI into the caller's
 /// terminal is refused.
 fn session(terminal: bool) -> Result<(), Error> {
-    match credentials::setsid() {
+    match child::new_session() {
         // A process that has unshared itself may lead a group already; a child never does.
-        Ok(()) | Err(Errno::EPERM) => {}
+        Ok(_) | Err(Errno::EPERM) => {}
         Err(errno) => return Err(Error::errno("setsid", errno)),
     }
     if terminal {
-        match credentials::set_controlling_terminal(std::io::stdin()) {
+        match tty::set_controlling(std::io::stdin()) {
             // By hand, without wb-monitor, the terminal is the caller's and stays so.
             Ok(()) | Err(Errno::EPERM) => {}
             Err(errno) => {
