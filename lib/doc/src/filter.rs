@@ -25,18 +25,26 @@ pub struct Filter {
     tool: &'static str,
     verb: &'static str,
     undoing: bool,
+    ids_only: bool,
 }
 
 impl Filter {
     /// A verb that does something: it leaves a document that carries a failure alone.
     pub fn doing(tool: &'static str, verb: &'static str) -> Self {
-        Self { tool, verb, undoing: false }
+        Self { tool, verb, undoing: false, ids_only: false }
     }
 
     /// A verb that undoes: it acts on a failed document too, so that one failure does not keep the rest of a
     /// container on the machine. The first failure stays in the document.
     pub fn undoing(tool: &'static str, verb: &'static str) -> Self {
-        Self { tool, verb, undoing: true }
+        Self { tool, verb, undoing: true, ids_only: false }
+    }
+
+    /// Prints each document's id instead of the document, for a shell; nothing for one without an id.
+    #[must_use]
+    pub fn printing_ids(mut self, on: bool) -> Self {
+        self.ids_only = on;
+        self
     }
 
     /// Runs `each` over every document and passes it on.
@@ -52,7 +60,7 @@ impl Filter {
         let mut out = Output::stdout();
         let documents = match open(args) {
             Ok(documents) => documents,
-            Err(error) => return ExitCode::from(self.report(&error)),
+            Err(error) => return emit(self.tool, self.verb, Err(error)),
         };
         for next in documents {
             let mut document = match next {
@@ -71,12 +79,17 @@ impl Filter {
                 if let Err(error) = each(&mut document) {
                     self.report(&error);
                     document.fail(self.tool, self.verb, &error);
+                    if self.undoing {
+                        // Whatever failed first: something is left, and the record of it must stay.
+                        document.set("/wb/error/undo", true).ok();
+                    }
                 }
             }
             if let (0, Some(failure)) = (code, document.failure()) {
                 code = failure.code.max(1);
             }
-            if let Err(error) = out.write(&document) {
+            let written = if self.ids_only { out.write_id(&document) } else { out.write(&document) };
+            if let Err(error) = written {
                 if error.kind() == ErrorKind::BrokenPipe {
                     return ExitCode::from(141);
                 }
@@ -182,6 +195,13 @@ impl Output {
     fn stdout() -> Self {
         let stdout = io::stdout();
         Self { pretty: stdout.is_terminal(), out: stdout.lock() }
+    }
+
+    fn write_id(&mut self, document: &Document) -> io::Result<()> {
+        match document.id() {
+            Ok(id) => writeln!(self.out, "{id}").and_then(|()| self.out.flush()),
+            Err(_) => Ok(()),
+        }
     }
 
     fn write(&mut self, document: &Document) -> io::Result<()> {

@@ -30,6 +30,16 @@ fn parse_stat(text: &[u8]) -> Option<(u8, u64)> {
     Some((state, fields.nth(18)?.parse().ok()?))
 }
 
+/// A process's parent and its own start time.
+pub fn parent(pid: i32) -> Result<(i32, u64)> {
+    let text = fs::read(format!("/proc/{pid}/stat")).map_err(|error| raw(&error))?;
+    let (_, start) = parse_stat(&text).ok_or(Errno::EINVAL)?;
+    let end = text.iter().rposition(|&byte| byte == b')').ok_or(Errno::EINVAL)?;
+    let rest = std::str::from_utf8(&text[end + 1..]).map_err(|_| Errno::EINVAL)?;
+    let parent = rest.split_ascii_whitespace().nth(1).and_then(|field| field.parse().ok());
+    Ok((parent.ok_or(Errno::EINVAL)?, start))
+}
+
 /// When a process started, in clock ticks after boot; `ESRCH` where there is none.
 pub fn start_time(pid: i32) -> Result<u64> {
     stat(pid).map(|(_, start)| start)

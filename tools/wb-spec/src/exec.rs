@@ -7,10 +7,10 @@ use std::process::ExitCode;
 use wb_doc::{Document, Error, FilterArgs, names};
 use wb_store::Place;
 
-const USAGE: &str = "exec [FLAGS] [--named CONTAINER] [--] COMMAND [ARG...]";
+const USAGE: &str = "[-n] exec [FLAGS] [CONTAINER] COMMAND [ARG...]";
 
 /// The verb.
-pub fn main(words: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
+pub fn main(words: impl Iterator<Item = std::ffi::OsString>, named: bool) -> ExitCode {
     let given = match flags::parse(crate::table::TABLE, EXEC, words) {
         Ok(given) if given.on("help") => return help::of_verb(EXEC, USAGE),
         Ok(given) => given,
@@ -19,7 +19,7 @@ pub fn main(words: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
             return wb_doc::emit(crate::TOOL, "exec", Err(crate::refused(error)));
         }
     };
-    match read(&given) {
+    match read(&given, named) {
         Ok((mut document, command)) => {
             if document.failure().is_none() {
                 if let Err(error) = exec(&mut document, &given, command) {
@@ -37,8 +37,8 @@ pub fn main(words: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
 }
 
 /// The container's document, and the words of the command.
-fn read(given: &Given) -> Result<(Document, &[String]), Error> {
-    if given.on("named") {
+fn read(given: &Given, named: bool) -> Result<(Document, &[String]), Error> {
+    if named {
         let Some((container, command)) = given.words.split_first() else {
             return Err(crate::refused(Error::usage("a container is missing")));
         };
@@ -51,7 +51,7 @@ fn read(given: &Given) -> Result<(Document, &[String]), Error> {
 /// Replaces `process` and `wb.run`.
 fn exec(document: &mut Document, given: &Given, command: &[String]) -> Result<(), Error> {
     if command.is_empty() {
-        return Err(crate::refused(Error::usage("a command is missing").hint(format!("wb-spec {USAGE}"))));
+        return Err(crate::refused(Error::usage("a command is missing").hint("wb-spec exec --help")));
     }
     check_running(document)?;
     replace(document, given, command).map_err(crate::refused)

@@ -12,10 +12,11 @@ pub fn overview() -> ExitCode {
         "Words into a document: docker's flags become an OCI runtime configuration.\n\n\
          Usage: wb-spec run [FLAGS] IMAGE [COMMAND [ARG...]]\n       \
          wb-spec run [FLAGS] --rootfs DIR COMMAND [ARG...]\n       \
-         wb-spec exec [FLAGS] -- COMMAND [ARG...]  <DOCUMENT\n       \
-         wb-spec exec [FLAGS] --named CONTAINER COMMAND [ARG...]\n       \
-         wb-spec update [FLAGS]  <DOCUMENT\n       \
-         wb-spec update [FLAGS] --named CONTAINER...\n\n\
+         wb-spec exec [FLAGS] -- COMMAND [ARG...]\n       \
+         wb-spec -n exec [FLAGS] CONTAINER COMMAND [ARG...]\n       \
+         wb-spec update [FLAGS]\n       \
+         wb-spec -n update [FLAGS] CONTAINER...\n\n\
+         exec and update read the container's document from standard input; with -n the store has it.\n\
          wb-spec VERB --help lists the flags of a verb.\n",
     )
 }
@@ -28,6 +29,11 @@ pub fn of_verb(verb: u8, usage: &str) -> ExitCode {
         writeln!(text, "{:<44} {}", left(flag, verb), flag.help).ok();
     }
     print(&text)
+}
+
+/// `wb-spec --version`.
+pub fn version() -> ExitCode {
+    print(concat!("wb ", env!("CARGO_PKG_VERSION"), "\n"))
 }
 
 fn left(flag: &Flag, verb: u8) -> String {

@@ -31,12 +31,15 @@ use wb_doc::Error;
 const TOOL: &str = "wb-spec";
 
 fn main() -> ExitCode {
-    let mut words = std::env::args_os().skip(1);
+    let mut words = std::env::args_os().skip(1).peekable();
+    // As in every tool: no document comes in. For exec and update the store then has it.
+    let null_input = words.next_if(|word| word == "-n" || word == "--null-input").is_some();
     let verb = words.next().unwrap_or_default();
     match verb.to_str() {
         Some("run" | "create") => run::main(words),
-        Some("exec") => exec::main(words),
-        Some("update") => update::main(words),
+        Some("exec") => exec::main(words, null_input),
+        Some("update") => update::main(words, null_input),
+        Some("--version" | "-V") => help::version(),
         Some("--help" | "-h" | "help") => help::overview(),
         Some("") => wb_doc::emit(TOOL, "", Err(Error::usage("a verb is missing").hint("wb-spec --help"))),
         _ => {

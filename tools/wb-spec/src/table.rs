@@ -119,7 +119,6 @@ pub const TABLE: &[Flag] = &[
     flag("health-start-interval", ' ', &[], "DURATION", RUN, "Time between checks in that period (default 5s)"),
     flag("no-healthcheck", ' ', &[], "", RUN, "No check, whatever the image says"),
     // Where exec and update find their container.
-    flag("named", 'N', &[], "", EXEC | UPDATE, "The first operand (update: every operand) names a container: read its record, not stdin"),
     flag("doc", ' ', &[], "FILE|FD", EXEC | UPDATE, "Read the document from this file or descriptor, not stdin"),
     flag("help", ' ', &[], "", RUN | EXEC | UPDATE, "Print this help"),
 ];

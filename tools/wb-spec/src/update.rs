@@ -7,11 +7,11 @@ use std::process::ExitCode;
 use wb_doc::{Document, Error, Filter, FilterArgs};
 use wb_store::Place;
 
-const USAGE: &str = "update [FLAGS] [--named CONTAINER...]";
+const USAGE: &str = "[-n] update [FLAGS] [CONTAINER...]";
 
 /// The verb.
-pub fn main(words: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
-    let given = match flags::parse(crate::table::TABLE, UPDATE, words).and_then(check) {
+pub fn main(words: impl Iterator<Item = std::ffi::OsString>, named: bool) -> ExitCode {
+    let given = match flags::parse(crate::table::TABLE, UPDATE, words).and_then(|given| check(given, named)) {
         Ok(given) if given.on("help") => return help::of_verb(UPDATE, USAGE),
         Ok(given) => given,
         Err(error) => {
@@ -19,25 +19,24 @@ pub fn main(words: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
             return wb_doc::emit(crate::TOOL, "update", Err(error));
         }
     };
-    if given.on("named") {
-        return named(&given);
+    if named {
+        return each_named(&given);
     }
     let args = FilterArgs { doc: given.last("doc").map(Into::into), ..FilterArgs::default() };
     Filter::doing(crate::TOOL, "update").run(&args, |document| update(document, &given))
 }
 
-fn check(given: Given) -> Result<Given, Error> {
-    match (given.on("named"), given.words.first()) {
-        (true, None) => Err(Error::usage("a container is missing")),
-        (false, Some(word)) if !given.on("help") => {
-            Err(Error::usage(format!("unexpected word {word:?}")).hint("--named takes containers' names"))
-        }
+fn check(given: Given, named: bool) -> Result<Given, Error> {
+    match (named, given.words.first()) {
+        (true, None) if !given.on("help") => Err(Error::usage("a container is missing")),
+        (false, Some(word)) if !given.on("help") => Err(Error::usage(format!("unexpected word {word:?}"))
+            .hint("wb-spec -n update takes containers' names")),
         _ => Ok(given),
     }
 }
 
 /// One document a container named; the exit status is that of the first that failed.
-fn named(given: &Given) -> ExitCode {
+fn each_named(given: &Given) -> ExitCode {
     let mut code = ExitCode::SUCCESS;
     for container in &given.words {
         let updated =
