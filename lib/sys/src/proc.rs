@@ -60,6 +60,8 @@ pub fn is_alive(pid: i32, start_time: u64, boot_id: &str) -> bool {
 /// One line of `/proc/self/mountinfo` (proc(5)).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountInfo {
+    /// The file system's device, `major:minor`; bind mounts of one file system share it.
+    pub device: String,
     /// The path of the mount's root inside its file system.
     pub root: String,
     /// Where it is mounted.
@@ -85,10 +87,12 @@ pub fn mountinfo(who: &str) -> Result<Vec<MountInfo>> {
 
 fn parse_mountinfo(line: &str) -> Option<MountInfo> {
     let (left, right) = line.split_once(" - ")?;
-    let mut left = left.split(' ').skip(3);
-    let (root, mount_point, options) = (left.next()?, left.next()?, left.next()?);
+    let mut left = left.split(' ').skip(2);
+    let (device, root) = (left.next()?, left.next()?);
+    let (mount_point, options) = (left.next()?, left.next()?);
     let mut right = right.splitn(3, ' ');
     Some(MountInfo {
+        device: device.to_owned(),
         root: unescape(root),
         mount_point: unescape(mount_point),
         options: options.to_owned(),
@@ -147,6 +151,7 @@ mod tests {
         let line =
             "36 35 98:0 /a\\040b /mnt\\0112 rw,noatime master:1 shared:2 - ext4 /dev/root rw,errors=continue";
         let info = parse_mountinfo(line).unwrap();
+        assert_eq!(info.device, "98:0");
         assert_eq!(info.root, "/a b");
         assert_eq!(info.mount_point, "/mnt\t2");
         assert_eq!(info.optional, ["master:1", "shared:2"]);
