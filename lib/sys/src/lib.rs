@@ -36,7 +36,7 @@ pub mod tree;
 pub mod tty;
 
 pub use nix::errno::Errno;
-pub use nix::sys::stat::{SFlag, makedev};
+pub use nix::sys::stat::{FileStat, SFlag, major, makedev, minor};
 
 /// What a kernel call gives back.
 pub type Result<T> = nix::Result<T>;
