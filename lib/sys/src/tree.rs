@@ -216,6 +216,16 @@ pub fn xattr(fd: impl AsFd, name: &str) -> Result<Option<Vec<u8>>> {
     }
 }
 
+/// One extended attribute of what `path` names; `None` where it has none of that name.
+pub fn xattr_of(path: &std::path::Path, name: &str) -> Result<Option<Vec<u8>>> {
+    let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
+    match xattr_at(&path, name.as_bytes()) {
+        Ok(value) => Ok(Some(value)),
+        Err(Errno::ENODATA | Errno::ENOTSUP) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
 fn xattr_at(path: &CString, name: &[u8]) -> Result<Vec<u8>> {
     let name = CString::new(name).map_err(|_| Errno::EINVAL)?;
     grow(|buffer| {

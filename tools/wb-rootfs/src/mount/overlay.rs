@@ -109,7 +109,16 @@ impl Overlay {
             directory(&empty, 0o755)?;
             return Ok(vec![empty]);
         }
-        Ok(self.lower.iter().rev().cloned().collect())
+        let mut stack = Vec::with_capacity(self.lower.len());
+        for layer in self.lower.iter().rev() {
+            stack.push(layer.clone());
+            // overlayfs does not ask whether a layer's root is opaque, so what it hides is not mounted at all.
+            let opaque = wb_sys::tree::xattr_of(layer, "trusted.overlay.opaque");
+            if opaque.context(|| format!("layer {}", layer.display()))?.is_some() {
+                break;
+            }
+        }
+        Ok(stack)
     }
 
     fn attach(&self) -> Result<OwnedFd, Error> {
