@@ -33,6 +33,10 @@ impl Covers {
         if node::kind(&status) != SFlag::S_IFCHR || node::device(&status) != (1, 3) {
             return Err(Error::new("/dev/null of the host is not the null device"));
         }
+        let set =
+            Attributes::MOUNT_ATTR_RDONLY | Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NOEXEC;
+        let change = Change { set, ..Change::default() };
+        mount_fd::set_attributes(&null, change, "and nothing else").context(|| "/dev/null")?;
         Ok(Self { null: Some((null, false)), directory: None })
     }
 
