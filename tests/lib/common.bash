@@ -204,7 +204,7 @@ wb_forget_networks () {
   for file in "$WB_ROOT"/networks/*.conflist; do
     [ -e "$file" ] || continue
     name=${file##*/}
-    within 20 wb-netns -n network rm --network "${name%.conflist}" >/dev/null || true
+    within 20 wb-netns network rm "${name%.conflist}" >/dev/null || true
   done
 }
 

@@ -49,7 +49,7 @@ impl<'a> Unfinished<'a> {
     fn new(parent: &'a OwnedFd) -> Result<Self, Error> {
         for number in 0_u32.. {
             let name = format!(".tmp-{}-{number}", std::process::id());
-            match tree::mkdir(parent, OsStr::new(&name), 0o700) {
+            match tree::mkdir(parent, OsStr::new(&name), 0o755) {
                 // Of a process of this pid that was killed, or of another pid namespace.
                 Err(Errno::EEXIST) => continue,
                 made => made.context(|| name.clone())?,
