@@ -2,7 +2,7 @@
 
 use crate::file::write_control;
 use crate::{Result, namespace, trace};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 /// Puts this process, which has one thread, into the cgroup `directory`; `unified` says that it is one of v2.
@@ -12,6 +12,15 @@ use std::path::Path;
 pub fn join(directory: &Path, unified: bool) -> Result<()> {
     let control = directory.join(if unified { "cgroup.procs" } else { "tasks" });
     write_control(&control, "0", "0 means the writing process itself")
+}
+
+/// As [`join`], by a control file that was opened before; `path` is its name.
+pub fn join_by(control: impl AsFd, path: &Path) -> Result<()> {
+    trace::call(
+        "0 means the writing process itself",
+        || format!("write({}, \"0\")", trace::quoted(path)),
+        || nix::unistd::write(&control, b"0").map(drop),
+    )
 }
 
 /// The cgroup directory as clone3(2) takes it for `CLONE_INTO_CGROUP`.

@@ -1,7 +1,10 @@
 //! What `/proc` says about processes and mounts.
 
 use crate::{Errno, Result};
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 use std::fs;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 fn raw(error: &std::io::Error) -> Errno {
@@ -43,6 +46,18 @@ pub fn parent(pid: i32) -> Result<(i32, u64)> {
 /// When a process started, in clock ticks after boot; `ESRCH` where there is none.
 pub fn start_time(pid: i32) -> Result<u64> {
     stat(pid).map(|(_, start)| start)
+}
+
+/// As [`start_time`], by a descriptor of `/proc` opened before the caller joined another mount namespace.
+pub fn start_time_at(proc: impl AsFd, pid: i32) -> Result<u64> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    let fd = match nix::fcntl::openat(&proc, format!("{pid}/stat").as_str(), flags, Mode::empty()) {
+        Err(Errno::ENOENT) => return Err(Errno::ESRCH),
+        other => other?,
+    };
+    let mut text = [0; 1024];
+    let length = nix::unistd::read(fd, &mut text)?;
+    parse_stat(&text[..length]).map(|(_, start)| start).ok_or(Errno::EINVAL)
 }
 
 /// This boot's identity, `/proc/sys/kernel/random/boot_id`.
