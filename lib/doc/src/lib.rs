@@ -16,7 +16,7 @@ pub mod oci;
 mod stream;
 pub mod units;
 
-pub use cli::{main, parse, parse_filter};
+pub use cli::{main, parse, parse_filter, parse_filter_from};
 pub use document::{Document, Failure, MAX_DEPTH, MAX_DOCUMENT_BYTES};
 pub use error::{Context, Error, escape};
 pub use filter::{Filter, FilterArgs, emit, read_one, warn};

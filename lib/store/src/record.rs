@@ -50,6 +50,17 @@ pub fn create(place: &Place, document: &mut Document) -> Result<(), Error> {
     })
 }
 
+/// 32 random bytes as 64 hexadecimal digits: an id nobody else has.
+pub fn random_id() -> Result<String, Error> {
+    let mut bytes = [0; 32];
+    File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .context(|| "read /dev/urandom")?;
+    let digits = b"0123456789abcdef";
+    let nibbles = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    Ok(nibbles.map(|nibble| char::from(digits[usize::from(nibble)])).collect())
+}
+
 fn make_parents(place: &Place) -> Result<(), Error> {
     for parent in [place.containers(), place.names()] {
         if !parent.is_dir() {
@@ -326,6 +337,13 @@ pub fn remove(place: &Place, id: &str) -> Result<(), Error> {
 
 /// Every name that points to `id`; normally one.
 pub fn names_of(place: &Place, id: &str) -> Result<Vec<String>, Error> {
+    let mut all = names(place)?;
+    all.retain(|name| id_of_name(place, name).as_deref() == Some(id));
+    Ok(all)
+}
+
+/// Every name that is taken.
+pub fn names(place: &Place) -> Result<Vec<String>, Error> {
     let directory = place.names();
     let entries = match fs::read_dir(&directory) {
         Ok(entries) => entries,
@@ -334,7 +352,7 @@ pub fn names_of(place: &Place, id: &str) -> Result<Vec<String>, Error> {
     };
     Ok(entries
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| id_of_name(place, name).as_deref() == Some(id))
+        .filter(|name| wb_doc::names::check("name", name).is_ok())
         .collect())
 }
 

@@ -3,11 +3,9 @@
 use crate::flags::{self, Given, RUN};
 use crate::{attend, devices, health, help, mounts, namespaces, network, process, resources, security};
 use serde_json::{Value, json};
-use std::fs::File;
-use std::io::Read;
 use std::process::ExitCode;
 use wb_doc::{Context, Document, Error, names};
-use wb_store::Place;
+use wb_store::{Place, record};
 
 const USAGE: &str = "run [FLAGS] IMAGE [COMMAND [ARG...]]";
 
@@ -40,7 +38,7 @@ pub fn document(given: &Given) -> Result<Document, Error> {
             names::check("id", id)?;
             id.to_owned()
         }
-        None => random_id()?,
+        None => record::random_id()?,
     };
     let subject = Subject { id, place: Place::from_env()? };
     let (image, command) = image_and_command(given)?;
@@ -195,20 +193,6 @@ pub fn pairs(given: &Given, name: &str) -> Result<Option<Value>, Error> {
         }
     }
     Ok((!map.is_empty()).then_some(Value::Object(map)))
-}
-
-/// 32 random bytes as 64 hexadecimal digits, as docker's ids.
-pub fn random_id() -> Result<String, Error> {
-    let mut bytes = [0; 32];
-    File::open("/dev/urandom")
-        .and_then(|mut file| file.read_exact(&mut bytes))
-        .context(|| "read /dev/urandom")?;
-    let digits = b"0123456789abcdef";
-    Ok(bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .map(|nibble| char::from(digits[usize::from(nibble)]))
-        .collect())
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! What is mounted besides the usual: `-v`, `--mount`, `--tmpfs`, `--volumes-from`.
 
 use crate::flags::{Given, invalid};
-use crate::run::{Subject, random_id};
+use crate::run::Subject;
 use crate::{key_values, namespaces};
 use serde_json::{Value, json};
 use wb_doc::{Context, Error, names, oci, units};
+use wb_store::record;
 
 /// One mount the user asked for.
 #[derive(Debug)]
@@ -155,7 +156,7 @@ fn named(
     subject: &Subject,
 ) -> Result<Volume, Error> {
     let anonymous = name.is_none();
-    let name = name.map_or_else(random_id, |name| Ok(name.to_owned()))?;
+    let name = name.map_or_else(record::random_id, |name| Ok(name.to_owned()))?;
     names::check("volume", &name)?;
     let source = subject.place.volumes().join(&name).join("_data");
     let source = source.to_string_lossy();
