@@ -3,7 +3,7 @@
 use crate::{build, change, layer, names, out};
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{IsTerminal, Read};
+use std::io::IsTerminal;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use wb_doc::{Context, Error};
@@ -79,7 +79,7 @@ fn read(store: &ImageStore, source: &OsString) -> Result<layer::Layer, Error> {
 
 /// A directory's tree, without what is mounted below it, as `wb-rootfs diff` writes layers.
 fn directory(store: &ImageStore, directory: &Path) -> Result<layer::Layer, Error> {
-    let mut child = Command::new("wb-rootfs")
+    let child = Command::new("wb-rootfs")
         .args(["diff", "--tar", "--upper"])
         .arg(directory)
         .stdin(Stdio::null())
@@ -87,26 +87,5 @@ fn directory(store: &ImageStore, directory: &Path) -> Result<layer::Layer, Error
         .stderr(Stdio::piped())
         .spawn()
         .context(|| "wb-rootfs")?;
-    let Some(stdout) = child.stdout.take() else { return Err(Error::new("wb-rootfs: no output")) };
-    let mut source = Checked { source: stdout, child: Some(child) };
-    layer::store(store, &mut source)
-}
-
-/// A child's output; its end counts only if the child succeeded, so that half a layer is never taken for a whole one.
-struct Checked<R> {
-    source: R,
-    child: Option<std::process::Child>,
-}
-
-impl<R: Read> Read for Checked<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let length = self.source.read(buffer)?;
-        if length == 0 && !buffer.is_empty() {
-            if let Some(child) = self.child.take() {
-                let output = child.wait_with_output()?;
-                layer::child_result(&output).map_err(std::io::Error::other)?;
-            }
-        }
-        Ok(length)
-    }
+    layer::store(store, layer::Checked::new(child)?)
 }

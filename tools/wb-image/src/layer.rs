@@ -3,13 +3,13 @@
 use flate2::Compression;
 use flate2::bufread::MultiGzDecoder;
 use flate2::write::GzEncoder;
-use std::io::{self, BufReader, ErrorKind, Read, Write};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use wb_doc::{Context, Error};
 use wb_store::image::{BlobWriter, Descriptor, Digest, ImageStore, media};
 
 /// The largest window of a zstd frame that is read, 128 MiB, as a power of two.
-const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 const CHUNK_BYTES: usize = 128 << 10;
 
 /// A layer in the store.
@@ -63,22 +63,10 @@ pub fn store(store: &ImageStore, source: impl Read) -> Result<Layer, Error> {
         }
         Wrapping::Zstd => {
             let tee = BufReader::with_capacity(CHUNK_BYTES, Tee { source, blob: &mut blob });
-            zstd::Decoder::with_buffer(tee).context(|| "zstd").and_then(|mut decoder| {
-                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).context(|| "zstd")?;
-                feed(decoder, &mut unpacker)
-            })
+            zstd_decoder(tee).and_then(|decoder| feed(decoder, &mut unpacker))
         }
     };
-    // Where the unpacker refused, that is the cause of whatever else failed.
-    if copied.is_err() {
-        unpacker.kill();
-    }
-    let printed = unpacker.finish();
-    let diff_id = match (copied, printed) {
-        (Ok(true), Ok(printed)) => Digest::parse(printed.trim())?,
-        (Ok(false), Ok(_)) => return Err(Error::new("wb-rootfs: unpack: ended early")),
-        (Ok(_), Err(error)) | (Err(error), _) => return Err(error),
-    };
+    let diff_id = Digest::parse(unpacker.conclude(copied)?.trim())?;
     let media_type = match wrapping {
         Wrapping::Plain | Wrapping::Gzip => media::OCI_LAYER_GZIP,
         Wrapping::Zstd => media::OCI_LAYER_ZSTD,
@@ -92,6 +80,22 @@ fn fill(source: &mut impl Read) -> Result<Vec<u8>, Error> {
     let mut start = Vec::new();
     source.take(512).read_to_end(&mut start).context(|| "read")?;
     Ok(start)
+}
+
+/// Decompresses `source`, of whatever wrapping, into `unpacker`. False where it hung up.
+fn unwrap(mut source: impl BufRead, unpacker: &mut Unpacker) -> Result<bool, Error> {
+    let start = source.fill_buf().context(|| "read")?;
+    match Wrapping::of(start)? {
+        Wrapping::Plain => feed(source, unpacker),
+        Wrapping::Gzip => feed(MultiGzDecoder::new(source), unpacker),
+        Wrapping::Zstd => feed(zstd_decoder(source)?, unpacker),
+    }
+}
+
+fn zstd_decoder<R: BufRead>(source: R) -> Result<zstd::Decoder<'static, R>, Error> {
+    let mut decoder = zstd::Decoder::with_buffer(source).context(|| "zstd")?;
+    decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).context(|| "zstd")?;
+    Ok(decoder)
 }
 
 /// Gives `source` to the unpacker and, compressed, to the blob. False where the unpacker hung up.
@@ -150,13 +154,13 @@ impl<R: Read> Read for Tee<'_, R> {
 }
 
 /// A running `wb-rootfs unpack`.
-struct Unpacker {
+pub struct Unpacker {
     child: Child,
     stdin: Option<ChildStdin>,
 }
 
 impl Unpacker {
-    fn start(arguments: &[&str]) -> Result<Self, Error> {
+    pub fn start(arguments: &[&str]) -> Result<Self, Error> {
         let mut child = Command::new("wb-rootfs")
             .arg("unpack")
             .args(arguments)
@@ -181,6 +185,26 @@ impl Unpacker {
         }
     }
 
+    /// Gives it the layer `source`, of whatever wrapping, and waits for it.
+    pub fn feed(mut self, source: impl BufRead) -> Result<(), Error> {
+        let copied = unwrap(source, &mut self);
+        self.conclude(copied).map(drop)
+    }
+
+    /// Ends it; returns what it printed. `copied` says how its feeding went: false means that it hung up.
+    fn conclude(mut self, copied: Result<bool, Error>) -> Result<String, Error> {
+        if copied.is_err() {
+            self.kill();
+        }
+        let printed = self.finish();
+        match (copied, printed) {
+            (Ok(true), Ok(printed)) => Ok(printed),
+            (Ok(false), Ok(_)) => Err(Error::new("wb-rootfs: unpack: ended early")),
+            // Where it refused, that is the cause of whatever else failed.
+            (Ok(_), Err(error)) | (Err(error), _) => Err(error),
+        }
+    }
+
     /// Ends it before its input is whole: a layer cut off must not become one.
     fn kill(&mut self) {
         // SIGTERM lets it clean up. It may be gone already; its status is asked for next.
@@ -195,6 +219,33 @@ impl Unpacker {
         drop(self.stdin.take());
         let output = self.child.wait_with_output().context(|| "wb-rootfs unpack")?;
         child_result(&output)
+    }
+}
+
+/// A child's output; its end counts only if the child succeeded, so that half a layer is never taken for a whole one.
+pub struct Checked {
+    output: ChildStdout,
+    child: Option<Child>,
+}
+
+impl Checked {
+    /// The output of `child`, which must be a pipe.
+    pub fn new(mut child: Child) -> Result<Self, Error> {
+        let output = child.stdout.take().ok_or_else(|| Error::new("no output"))?;
+        wb_sys::tree::widen_pipe(&output);
+        Ok(Self { output, child: Some(child) })
+    }
+}
+
+impl Read for Checked {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.output.read(buffer)?;
+        if length == 0 && !buffer.is_empty() {
+            if let Some(child) = self.child.take() {
+                child_result(&child.wait_with_output()?).map_err(io::Error::other)?;
+            }
+        }
+        Ok(length)
     }
 }
 

@@ -1,17 +1,21 @@
 //! wb-image: the image store, an OCI image layout.
 //!
-//! Usage: `wb-image list | inspect | tag | rm | import | gc`
+//! Usage: `wb-image list | inspect | history | tag | rm | import | commit | save | load | gc`
 
 mod build;
 mod change;
+mod commit;
 mod gc;
+mod history;
 mod import;
 mod inspect;
 mod layer;
 mod list;
+mod load;
 mod names;
 mod out;
 mod rm;
+mod save;
 mod tag;
 mod users;
 
@@ -35,6 +39,10 @@ enum Verb {
     #[command(visible_alias = "remove")]
     Rm(rm::Args),
     Import(import::Args),
+    Commit(commit::Args),
+    History(history::Args),
+    Save(save::Args),
+    Load(load::Args),
     Gc(gc::Args),
 }
 
@@ -45,6 +53,10 @@ fn main() -> ExitCode {
         Verb::Tag(args) => wb_doc::main("wb-image: tag", || tag::run(&args)),
         Verb::Rm(args) => wb_doc::main("wb-image: rm", || rm::run(&args)),
         Verb::Import(args) => wb_doc::main("wb-image: import", || import::run(&args)),
+        Verb::Commit(args) => wb_doc::main("wb-image: commit", || commit::run(&args)),
+        Verb::History(args) => wb_doc::main("wb-image: history", || history::run(&args)),
+        Verb::Save(args) => wb_doc::main("wb-image: save", || save::run(&args)),
+        Verb::Load(args) => wb_doc::main("wb-image: load", || load::run(&args)),
         Verb::Gc(args) => wb_doc::main("wb-image: gc", || gc::run(&args)),
     }
 }
