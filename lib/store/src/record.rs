@@ -156,7 +156,7 @@ pub fn bytes(place: &Place, id: &str) -> Result<Vec<u8>, Error> {
         .read(true)
         .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
         .open(&path);
-    let file = match opened {
+    let mut file = match opened {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(unknown(id)),
         Err(error) => return Err(error).context(what),
@@ -165,8 +165,10 @@ pub fn bytes(place: &Place, id: &str) -> Result<Vec<u8>, Error> {
     if !metadata.is_file() || metadata.uid() != nix::unistd::geteuid().as_raw() {
         return Err(Error::new(format!("{}: not a file of ours", what())));
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(1 << 20)).unwrap_or(0) + 1);
-    file.take(MAX_DOCUMENT_BYTES as u64 + 1).read_to_end(&mut bytes).context(what)?;
+    // A record is replaced whole, never written to: its size is that of its text.
+    let size = usize::try_from(metadata.len()).ok().filter(|size| *size <= MAX_DOCUMENT_BYTES);
+    let mut bytes = vec![0; size.ok_or_else(|| Error::new(format!("{}: larger than 4 MiB", what())))?];
+    file.read_exact(&mut bytes).context(what)?;
     Ok(bytes)
 }
 
@@ -198,7 +200,7 @@ pub fn update(
 /// monitor knows its state, and a document may only say more about the same process (`paused`, say).
 pub fn put(place: &Place, document: &Document, durability: Durability) -> Result<Document, Error> {
     let id = document.id()?.to_owned();
-    let stored = update(place, &id, durability, |record| {
+    update(place, &id, durability, |record| {
         let state = newer_state(record.at("/wb/state"), document.at("/wb/state")).cloned();
         let name = record.at("/wb/name").cloned();
         *record = document.clone();
@@ -211,17 +213,8 @@ pub fn put(place: &Place, document: &Document, durability: Durability) -> Result
         if record.str_at("/wb/state/status") == Some("creating") {
             record.set("/wb/state/status", "created")?;
         }
-        claim_for_caller(record)?;
-        Ok(())
-    })?;
-    if durability == Durability::Durable {
-        // The names of the files in these directories are part of the record.
-        for directory in [place.containers(), place.names()] {
-            let synced = File::open(&directory).and_then(|directory| directory.sync_all());
-            synced.context(|| format!("sync {}", directory.display()))?;
-        }
-    }
-    Ok(stored)
+        claim_for_caller(record)
+    })
 }
 
 /// Notes in `wb.state.claim` who is working on the container: the caller's parent (a shell) and that one's parent

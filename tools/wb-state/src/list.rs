@@ -44,36 +44,40 @@ pub struct ListArgs {
 pub fn list(place: &Place, args: &ListArgs) -> Result<ExitCode, Error> {
     let filters = Filters::parse(&args.filters)?;
     let boot_id = wb_sys::proc::boot_id().context(|| "boot_id")?;
-    let whole = !args.quiet && !args.table;
-    let mut rows = Vec::new();
-    let mut documents = Vec::new();
+    let keep_text = !args.quiet && !args.table;
+    let (mut rows, mut texts) = (Vec::new(), Vec::new());
     for id in record::list(place)? {
-        let read =
-            if whole { read_document(place, &id) } else { read_row(place, &id).map(|row| (row, None)) };
-        match read {
-            Ok((mut row, document)) => {
-                row.true_status(&boot_id);
+        match read(place, &id) {
+            Ok((row, text)) => {
                 rows.push(row);
-                documents.push(document);
+                texts.push(if keep_text { text } else { Vec::new() });
             }
             // Removed meanwhile, or just being made.
             Err(_) if !place.container(&id).join(record::FILE).exists() => {}
             Err(error) => drop(Filter::doing(TOOL, "list").report(&error)),
         }
     }
+    let stale: Vec<bool> = rows.iter_mut().map(|row| row.true_status(&boot_id)).collect();
     let shown = choose(&rows, args, &filters);
-    let printed = if whole {
-        let chosen = shown.into_iter().filter_map(|at| Some((at, documents[at].take()?)));
-        let chosen = chosen.map(|(at, mut document)| {
-            if rows[at].wb.state.status != document.str_at("/wb/state/status").unwrap_or_default() {
-                record::true_status(&mut document, &boot_id)?;
-            }
-            Ok(document)
-        });
-        print_documents(chosen.collect::<Result<_, Error>>()?, args.json)
+    let printed = if args.quiet {
+        print(ids(shown.iter().map(|&at| &rows[at]), args))
+    } else if args.table {
+        print(people(shown.iter().map(|&at| &rows[at]), args))
+    } else if args.json || std::io::stdout().is_terminal() {
+        let documents = shown.iter().map(|&at| document(&texts[at], &boot_id)).collect::<Result<_, _>>()?;
+        print_indented(documents, args.json)
     } else {
-        let shown: Vec<&Row> = shown.into_iter().map(|at| &rows[at]).collect();
-        print(&if args.quiet { ids(&shown, args) } else { people(&shown, args) })
+        // A record is a document on one line: what is still true goes out as it lies there.
+        let mut lines = Vec::new();
+        for &at in &shown {
+            if stale[at] || texts[at].trim_ascii_end().contains(&b'\n') {
+                lines.extend(document(&texts[at], &boot_id)?.to_line());
+            } else {
+                lines.extend(texts[at].trim_ascii_end());
+            }
+            lines.push(b'\n');
+        }
+        print(&lines)
     };
     Ok(match printed {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::from(141),
@@ -82,19 +86,21 @@ pub fn list(place: &Place, args: &ListArgs) -> Result<ExitCode, Error> {
     })
 }
 
-fn read_row(place: &Place, id: &str) -> Result<Row, Error> {
-    let row = Row::parse(&record::bytes(place, id)?).context(|| format!("record of {}", names::short(id)))?;
+fn read(place: &Place, id: &str) -> Result<(Row, Vec<u8>), Error> {
+    let what = || format!("record of {}", names::short(id));
+    let text = record::bytes(place, id)?;
+    let row = Row::parse(&text).context(what)?;
     if row.wb.id == id {
-        Ok(row)
+        Ok((row, text))
     } else {
-        Err(Error::new(format!("record of {id}: it is not about this container")))
+        Err(Error::new("it is not about this container").within(what()))
     }
 }
 
-fn read_document(place: &Place, id: &str) -> Result<(Row, Option<Document>), Error> {
-    let value = record::read(place, id)?.into_value();
-    let row = Row::of(&value).context(|| format!("record of {}", names::short(id)))?;
-    Ok((row, Some(Document::from_value(value)?)))
+fn document(text: &[u8], boot_id: &str) -> Result<Document, Error> {
+    let mut document = Document::parse(text)?;
+    record::true_status(&mut document, boot_id)?;
+    Ok(document)
 }
 
 /// The places of the rows to show, newest first.
@@ -115,14 +121,13 @@ fn shown_id<'a>(row: &'a Row, args: &ListArgs) -> &'a str {
     if args.no_trunc { &row.wb.id } else { names::short(&row.wb.id) }
 }
 
-fn ids(rows: &[&Row], args: &ListArgs) -> String {
-    rows.iter().flat_map(|row| [shown_id(row, args), "\n"]).collect()
+fn ids<'a>(rows: impl Iterator<Item = &'a Row>, args: &'a ListArgs) -> String {
+    rows.flat_map(|row| [shown_id(row, args), "\n"]).collect()
 }
 
-fn people(rows: &[&Row], args: &ListArgs) -> String {
+fn people<'a>(rows: impl Iterator<Item = &'a Row>, args: &ListArgs) -> String {
     let now = Timestamp::now();
     let cells: Vec<Vec<String>> = rows
-        .iter()
         .map(|row| {
             let runs = matches!(row.status(), "running" | "paused");
             vec![
@@ -139,24 +144,22 @@ fn people(rows: &[&Row], args: &ListArgs) -> String {
     table::layout(&["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"], &cells)
 }
 
-fn print(text: &str) -> std::io::Result<()> {
+fn print(text: impl AsRef<[u8]>) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
+    out.write_all(text.as_ref())?;
     out.flush()
 }
 
-fn print_documents(documents: Vec<Document>, as_array: bool) -> std::io::Result<()> {
-    let stdout = std::io::stdout();
-    let pretty = stdout.is_terminal();
-    let mut out = std::io::BufWriter::new(stdout.lock());
+fn print_indented(documents: Vec<Document>, as_array: bool) -> std::io::Result<()> {
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     if as_array {
         let array: Vec<Value> = documents.into_iter().map(Document::into_value).collect();
         serde_json::to_writer_pretty(&mut out, &array)?;
         writeln!(out)?;
     } else {
         for document in documents {
-            out.write_all(&if pretty { document.to_pretty() } else { document.to_line() })?;
-            out.write_all(b"\n")?;
+            out.write_all(&document.to_pretty())?;
+            writeln!(out)?;
         }
     }
     out.flush()

@@ -1,7 +1,6 @@
 //! What a list shows of a container, read from its record without building the whole document.
 
 use serde::Deserialize;
-use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// The members of a record that lists and filters look at.
@@ -108,18 +107,14 @@ impl Row {
         serde_json::from_slice(bytes)
     }
 
-    /// Reads a document.
-    pub fn of(document: &Value) -> Result<Self, serde_json::Error> {
-        Self::deserialize(document)
-    }
-
-    /// Puts the true status in, as `wb_store::record::true_status` does for a document.
-    pub fn true_status(&mut self, boot_id: &str) {
+    /// Puts the true status in, as `wb_store::record::true_status` does for a document. Returns
+    /// whether it had to be corrected.
+    pub fn true_status(&mut self, boot_id: &str) -> bool {
         let state = &mut self.wb.state;
         let (pid, start) = match state.status.as_str() {
             "running" | "paused" => (state.pid, state.start_time),
             "restarting" => (state.monitor.pid, state.monitor.start_time),
-            _ => return,
+            _ => return false,
         };
         let alive = pid > 0
             && state.boot_id == boot_id
@@ -129,6 +124,7 @@ impl Row {
             state.status = "exited".into();
             state.exit_code = None;
         }
+        !alive
     }
 
     /// What a person calls the image.
