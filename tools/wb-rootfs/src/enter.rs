@@ -12,7 +12,6 @@ mod options;
 mod paths;
 mod plan;
 mod root;
-mod sysctl;
 
 use next::Next;
 use nix::fcntl::OFlag;
@@ -120,7 +119,6 @@ fn build(plan: &Plan) -> Result<(), Error> {
     let root = Root::new(tree);
     let attached = attach::all(plan, early, &root)?;
     devices::make(plan, console.as_ref(), &root)?;
-    sysctl::write_all(&plan.sysctls, attached.proc.as_ref())?;
     for path in &plan.readonly_paths {
         paths::protect(path, &root)?;
     }

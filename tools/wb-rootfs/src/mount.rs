@@ -4,7 +4,6 @@ mod overlay;
 mod user;
 mod volumes;
 
-use nix::mount::MntFlags;
 use overlay::Overlay;
 use std::fs::DirBuilder;
 use std::os::fd::OwnedFd;
@@ -13,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use wb_doc::{Context, Document, Error, Filter, FilterArgs, escape};
 use wb_store::Place;
-use wb_sys::{Errno, mount, node};
+use wb_sys::{Errno, node};
 
 /// Mount a container's root file system
 #[derive(Debug, clap::Args)]
@@ -92,33 +91,30 @@ fn layer(directory: &Path, diff_id: &str) -> Result<PathBuf, Error> {
 
 fn one(place: &Place, document: &mut Document, flags_win: bool) -> Result<(), Error> {
     let id = document.id()?.to_owned();
-    let root = match Plan::of(place, document, flags_win)? {
+    match Plan::of(place, document, flags_win)? {
         Plan::Directory(path) => {
             let path = path.canonicalize().context(|| format!("root {}", path.display()))?;
             document.set("/root/path", &path)?;
-            wb_sys::tree::open_directory(&path).context(|| path.display().to_string())?
+            let root = wb_sys::tree::open_directory(&path).context(|| path.display().to_string())?;
+            furnish(place, &root, document)
         }
         Plan::Overlay(lower) => {
             let volatile = document.read("/wb/run/remove")?.unwrap_or(false);
-            let clean_boot: Option<String> = document.read("/wb/rootfs/volatile")?;
+            let volatile_boot: Option<String> = document.read("/wb/rootfs/volatile")?;
             let overlay = Overlay::new(place, &id, lower, volatile);
-            let root = overlay.mount(clean_boot.as_deref())?;
-            let described = record(&overlay, document);
-            if let Err(error) = described {
-                overlay.undo();
-                return Err(error);
-            }
-            root
+            let (root, made) = overlay.mount(volatile_boot.as_deref())?;
+            record(&overlay, document).and_then(|()| furnish(place, &root, document)).inspect_err(|_| {
+                drop(root);
+                overlay.undo(made);
+            })
         }
-    };
-    let finished = user::resolve(&root, document).and_then(|()| volumes::make(place, &root, document));
-    if finished.is_err() && document.at("/wb/rootfs/merged").is_some() {
-        let merged = place.container_run(&id).join("merged");
-        // The failure that is being reported is the cause; what cannot be undone here, umount undoes.
-        mount::umount(&merged, MntFlags::MNT_DETACH, "undone, since it is not complete").ok();
-        std::fs::remove_dir(&merged).ok();
     }
-    finished
+}
+
+/// What of the document needs the root to be there.
+fn furnish(place: &Place, root: &OwnedFd, document: &mut Document) -> Result<(), Error> {
+    user::resolve(root, document)?;
+    volumes::make(place, root, document)
 }
 
 /// Writes into the document what has been mounted.

@@ -33,8 +33,6 @@ const COVERABLE: &[&str] = &[
 pub struct Attached {
     /// Mounts that become read-only once everything below them is made.
     pub readonly_later: Vec<OwnedFd>,
-    /// The container's own procfs.
-    pub proc: Option<OwnedFd>,
 }
 
 /// Bind mounts that are to receive or send mount events, cloned while the host's mounts still do so: once this
@@ -146,9 +144,7 @@ fn new(mount: &Planned, kind: &str, source: &str, root: &Root, attached: &mut At
         let change = Change { propagation: Some(kind), recursive, ..Change::default() };
         mount_fd::set_attributes(&tree, change, "how mount events travel").context(|| "propagation")?;
     }
-    if kind == "proc" {
-        attached.proc = Some(tree);
-    } else if readonly_later {
+    if readonly_later {
         attached.readonly_later.push(tree);
     }
     Ok(())

@@ -1,7 +1,6 @@
 //! What enter is going to do, as a value: read from the document, checked, nothing touched yet.
 
 use super::options::{Options, propagation};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use wb_doc::{Document, Error, escape, oci};
 use wb_sys::mount_fd::Propagation;
@@ -27,8 +26,6 @@ pub struct Plan {
     pub masked_paths: Vec<PathBuf>,
     /// `linux.readonlyPaths`.
     pub readonly_paths: Vec<PathBuf>,
-    /// `linux.sysctl`.
-    pub sysctls: BTreeMap<String, String>,
     /// Whether the process has a cgroup namespace of its own.
     pub own_cgroup_namespace: bool,
 }
@@ -71,10 +68,6 @@ impl Plan {
         let mounts: Vec<oci::Mount> = document.read("/mounts")?.unwrap_or_default();
         let mounts: Vec<Planned> = mounts.into_iter().map(Planned::of).collect::<Result<_, _>>()?;
         let namespaces: Vec<oci::Namespace> = document.read("/linux/namespaces")?.unwrap_or_default();
-        let sysctls: BTreeMap<String, String> = document.read("/linux/sysctl")?.unwrap_or_default();
-        for name in sysctls.keys() {
-            check_sysctl(name, &namespaces)?;
-        }
         let root_propagation = match document.str_at("/linux/rootfsPropagation") {
             None | Some("") => (Propagation::Private, true),
             Some(word) => propagation(word).ok_or_else(|| {
@@ -91,7 +84,6 @@ impl Plan {
             terminal: document.read("/process/terminal")?.unwrap_or_default(),
             masked_paths: paths(document, "/linux/maskedPaths")?,
             readonly_paths: paths(document, "/linux/readonlyPaths")?,
-            sysctls,
             own_cgroup_namespace: namespaces.iter().any(|namespace| namespace.kind == "cgroup"),
         })
     }
@@ -117,7 +109,6 @@ impl Plan {
             terminal: false,
             masked_paths: Vec::new(),
             readonly_paths: Vec::new(),
-            sysctls: BTreeMap::new(),
             own_cgroup_namespace: false,
         })
     }
@@ -202,47 +193,6 @@ impl Planned {
     }
 }
 
-/// Sysctls that belong to a namespace, which must then be the container's own: any other one changes the host.
-fn check_sysctl(name: &str, namespaces: &[oci::Namespace]) -> Result<(), Error> {
-    const IPC: &[&str] = &[
-        "kernel.msgmax",
-        "kernel.msgmnb",
-        "kernel.msgmni",
-        "kernel.sem",
-        "kernel.shmall",
-        "kernel.shmmax",
-        "kernel.shmmni",
-        "kernel.shm_rmid_forced",
-        "kernel.msg_next_id",
-        "kernel.sem_next_id",
-        "kernel.shm_next_id",
-        "kernel.auto_msgmni",
-    ];
-    let shown = escape(name);
-    // Both spellings of sysctl(8): dots, or slashes where a name has a dot of its own.
-    let dotted = name.replace('/', ".");
-    let plain = dotted.split('.').all(|part| {
-        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-:@".contains(&byte))
-    });
-    if !plain {
-        return Err(Error::usage(format!("linux.sysctl: {shown} is no name of a sysctl")));
-    }
-    let needed = if dotted.starts_with("net.") {
-        "network"
-    } else if dotted.starts_with("fs.mqueue.") || IPC.contains(&dotted.as_str()) {
-        "ipc"
-    } else if dotted == "kernel.domainname" || dotted == "kernel.hostname" {
-        "uts"
-    } else {
-        return Err(Error::usage(format!("linux.sysctl: {shown} belongs to no namespace")));
-    };
-    if namespaces.iter().any(|namespace| namespace.kind == needed) {
-        Ok(())
-    } else {
-        Err(Error::usage(format!("linux.sysctl: {shown} needs a {needed} namespace of its own")))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -287,22 +237,6 @@ mod tests {
         assert!(plan("{}").is_err());
         assert!(plan(r#"{"root":{"path":"/r"},"linux":{"maskedPaths":["proc/kcore"]}}"#).is_err());
         assert!(plan(r#"{"root":{"path":"/r"},"linux":{"rootfsPropagation":"both"}}"#).is_err());
-    }
-
-    #[test]
-    fn a_sysctl_needs_a_namespace_of_its_own() {
-        let try_one = |name: &str, namespace: &str| {
-            plan(&format!(
-                r#"{{"root":{{"path":"/r"}},"linux":{{"namespaces":[{{"type":"{namespace}"}}],"sysctl":{{"{name}":"1"}}}}}}"#
-            ))
-        };
-        assert!(try_one("net.ipv4.ip_unprivileged_port_start", "network").is_ok());
-        assert!(try_one("net/ipv4/conf/eth0.1/forwarding", "network").is_ok());
-        assert!(try_one("net.ipv4.ip_forward", "ipc").is_err());
-        assert!(try_one("kernel.shmmax", "ipc").is_ok());
-        for name in ["kernel.core_pattern", "vm.swappiness", "net..x", "net.ipv4.x y", "../sysrq-trigger"] {
-            assert!(try_one(name, "network").is_err(), "{name}");
-        }
     }
 
     #[test]

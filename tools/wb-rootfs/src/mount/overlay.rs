@@ -4,6 +4,7 @@ use super::{directory, like, private_directory};
 use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags};
 use nix::sys::stat::Mode;
+use std::ffi::OsStr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use wb_doc::{Context, Error};
@@ -20,6 +21,17 @@ const MAX_DATA_BYTES: usize = 4095;
 
 /// The most that fits into one value of fsconfig(2).
 const MAX_VALUE_BYTES: usize = 255;
+
+/// How much of an overlay is new, and goes again where a later step fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Made {
+    /// It was mounted already.
+    Nothing,
+    /// The mount; what the container wrote was there.
+    Mount,
+    /// The mount, and the empty directory for what the container will write.
+    Everything,
+}
 
 /// One overlay and its directories.
 #[derive(Debug)]
@@ -51,30 +63,50 @@ impl Overlay {
         }
     }
 
-    /// Makes the directories and mounts it; gives its root directory. Mounted already is success.
+    /// Makes the directories and mounts it; gives its root directory, and how much of it is new. Mounted already is
+    /// success.
     ///
     /// `volatile_boot` is the boot in which it was last mounted volatile.
-    pub fn mount(&self, volatile_boot: Option<&str>) -> Result<OwnedFd, Error> {
+    pub fn mount(&self, volatile_boot: Option<&str>) -> Result<(OwnedFd, Made), Error> {
         let run = self.merged.parent().unwrap_or(Path::new("/"));
         private_directory(run)?;
         if !directory(&self.merged, 0o755)? {
             let name = || self.merged.display().to_string();
             if mount::is_mount_point(&self.merged).context(name)? {
-                return wb_sys::tree::open_directory(&self.merged).context(name);
+                return Ok((wb_sys::tree::open_directory(&self.merged).context(name)?, Made::Nothing));
             }
         }
-        self.prepare(volatile_boot).and_then(|()| self.attach()).inspect_err(|_| self.undo())
+        let mut made = Made::Mount;
+        let mounted = self.prepare(volatile_boot, &mut made).and_then(|()| self.attach());
+        mounted.map(|root| (root, made)).inspect_err(|_| self.undo(made))
     }
 
-    /// Takes off what [`Overlay::mount`] has mounted. Called after a failure, which is what matters.
-    pub fn undo(&self) {
+    /// Takes back what [`Overlay::mount`] has made. Called after a failure, which is what matters: what cannot be
+    /// taken back here, umount takes.
+    pub fn undo(&self, made: Made) {
+        if made == Made::Nothing {
+            return;
+        }
         mount::umount(&self.merged, MntFlags::MNT_DETACH, "undone, since it is not complete").ok();
         std::fs::remove_dir(&self.merged).ok();
+        if let Some(run) = self.merged.parent() {
+            // Others keep their things there too.
+            std::fs::remove_dir(run).ok();
+        }
+        if made == Made::Everything {
+            for name in ["upper", "work", "empty"] {
+                wb_sys::tree::open_directory(&self.container)
+                    .and_then(|container| wb_sys::tree::remove(container, OsStr::new(name)))
+                    .ok();
+            }
+            std::fs::remove_dir(&self.container).ok();
+        }
     }
 
-    fn prepare(&self, volatile_boot: Option<&str>) -> Result<(), Error> {
+    fn prepare(&self, volatile_boot: Option<&str>, made: &mut Made) -> Result<(), Error> {
         private_directory(&self.container)?;
         if directory(&self.upper, 0o755)? {
+            *made = Made::Everything;
             if let Some(top) = self.lower.last() {
                 like(&self.upper, top)?;
             }
@@ -96,10 +128,9 @@ impl Overlay {
                 self.upper.display()
             )));
         }
-        let incompat = self.work.join("work/incompat");
-        std::fs::remove_dir(&marker)
-            .and_then(|()| std::fs::remove_dir(incompat))
-            .context(|| marker.display().to_string())
+        let work = wb_sys::tree::open_directory(&self.work.join("work"))
+            .context(|| self.work.display().to_string())?;
+        wb_sys::tree::remove(&work, OsStr::new("incompat")).context(|| marker.display().to_string())
     }
 
     /// The layers, the uppermost first, as overlayfs counts them. An image without layers has an empty one.
