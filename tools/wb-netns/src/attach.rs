@@ -2,14 +2,14 @@
 
 use crate::bridge::{self, Bridge, mac_of};
 use crate::link::{self, Veth};
-use crate::{files, netns};
+use crate::{files, netns, ports};
 use ipnet::IpNet;
 use serde_json::json;
 use std::fs::File;
 use std::net::IpAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use wb_doc::{Context, Document, Error, oci};
-use wb_store::network::{self, Attachment, Interface, Route};
+use wb_store::network::{self, Attachment, Interface, Port, Route};
 use wb_store::{Place, record};
 use wb_sys::Errno;
 use wb_sys::netlink::{Netlink, Protocol, Refused};
@@ -69,14 +69,46 @@ pub fn add(place: &Place, doc: &mut Document, bridge: Option<&str>) -> Result<()
         }
     }
     let cables = plan(place, &attachments, bridge)?;
-    let made = make(place, &id, &cables)?;
+    let mut published = ports::wanted(&attachments[0])?;
+    // A port that somebody has is refused before anything is made.
+    let sockets = take_ports(&mut published, &cables[0])?;
+    let made = make(place, &id, &cables, !published.is_empty())?;
     let done = report(doc, &id, made)
+        .and_then(|()| publish(place, doc, &cables[0], &published, &sockets))
         .and_then(|()| network::attachments(doc))
         .and_then(|attachments| provide_files(doc, place, &attachments));
     done.inspect_err(|_| {
         // Why it could not be finished matters more.
-        netns::remove(&id).ok();
+        del(place, &id).ok();
     })
+}
+
+fn take_ports(published: &mut [Port], cable: &Cable) -> Result<Vec<OwnedFd>, Error> {
+    match &cable.plug {
+        _ if published.is_empty() => Ok(Vec::new()),
+        Plug::Bridge(Bridge { rules: Some(rules), .. }) if !rules.internal => {
+            ports::take(published, &cable.addresses)
+        }
+        _ => Err(Error::new("nothing can be published from this network")
+            .hint("it has no rules of ours, or is internal")),
+    }
+}
+
+fn publish(
+    place: &Place,
+    doc: &mut Document,
+    cable: &Cable,
+    published: &[Port],
+    sockets: &[OwnedFd],
+) -> Result<(), Error> {
+    if published.is_empty() {
+        return Ok(());
+    }
+    let id = doc.id()?.to_owned();
+    ports::park(place, &id, sockets)?;
+    let netfilter = Netlink::open(Protocol::Netfilter).context(|| "nfnetlink")?;
+    ports::publish(&netfilter, &place.machine_name("wb"), &id, published, &cable.addresses)?;
+    doc.set("/wb/network/ports", published)
 }
 
 fn provide_files(doc: &mut Document, place: &Place, attachments: &[Attachment]) -> Result<(), Error> {
@@ -150,7 +182,7 @@ fn switch(name: &str, ips: &[network::Ip]) -> Bridge {
 }
 
 /// Makes the namespace with its cables; on failure it is gone again.
-fn make(place: &Place, id: &str, cables: &[Cable]) -> Result<Vec<Made>, Error> {
+fn make(place: &Place, id: &str, cables: &[Cable], published: bool) -> Result<Vec<Made>, Error> {
     let host = Netlink::open(Protocol::Route).context(|| "netlink")?;
     let plugs = cables.iter().map(|cable| plugged(place, &host, cable)).collect::<Result<Vec<_>, _>>()?;
     let home = netns::Home::remember()?;
@@ -162,6 +194,11 @@ fn make(place: &Place, id: &str, cables: &[Cable]) -> Result<Vec<Made>, Error> {
         let mut made = Vec::new();
         for (cable, plug) in cables.iter().zip(&plugs) {
             made.push(lay(&host, &inner, &namespace, &sandbox, cable, plug)?);
+        }
+        if let Some(interface) = made.first().filter(|_| published).and_then(|made| made.interfaces.get(1)) {
+            let why = "the container may use its own published ports";
+            host.change(&[link::set_hairpin(&interface.name)], why)
+                .map_err(|refused| Error::errno(format!("hairpin on {}", interface.name), refused.errno))?;
         }
         Ok(made)
     })();
@@ -367,8 +404,10 @@ fn set_namespace(doc: &mut Document, entry: Entry) -> Result<(), Error> {
 }
 
 /// Lets go of everything `add` made for the id; what is gone is fine.
-pub fn del(id: &str) -> Result<(), Error> {
-    netns::remove(id)
+pub fn del(place: &Place, id: &str) -> Result<(), Error> {
+    // All of it is tried, whatever fails; the first failure is told.
+    let withdrawn = ports::withdraw(place, id);
+    netns::remove(id).and(withdrawn)
 }
 
 /// Fails unless the namespace and its interfaces are what the document says.

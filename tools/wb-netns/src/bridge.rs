@@ -43,14 +43,8 @@ impl Bridge {
         };
         let gateways =
             ranges.iter().filter(|_| plugin.is_gateway).filter_map(|range| gateway(&range)).collect();
-        let masquerade = if plugin.ip_masq && !plugin.internal { subnets.clone() } else { Vec::new() };
-        let rules = Rules {
-            table: place.machine_name("wb"),
-            bridge: name.clone(),
-            masquerade,
-            internal: plugin.internal,
-        };
         let ipv6 = subnets.iter().any(|net| net.addr().is_ipv6());
+        let rules = Rules::of_network(place, &name, plugin);
         Ok(Self { name, gateways, mtu: plugin.mtu, ipv6, rules: Some(rules) })
     }
 }

@@ -8,6 +8,7 @@ use netlink_packet_route::link::{
     InfoPortData, InfoPortKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
     MacVlanMode,
 };
+use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
@@ -33,6 +34,8 @@ pub struct Link {
     pub mac: Option<Mac>,
     pub kind: String,
     pub controller: Option<u32>,
+    /// The number the kernel gives the network namespace that the other end is in.
+    pub peer_netns: Option<i32>,
 }
 
 /// `aa:bb:…`.
@@ -264,6 +267,7 @@ fn parse(payload: &[u8]) -> Option<Link> {
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
             LinkAttribute::Address(address) => link.mac = address.try_into().ok(),
             LinkAttribute::Controller(index) => link.controller = Some(index),
+            LinkAttribute::LinkNetNsId(id) => link.peer_netns = Some(id),
             LinkAttribute::LinkInfo(infos) => {
                 for info in infos {
                     if let LinkInfo::Kind(kind) = info {
@@ -275,6 +279,24 @@ fn parse(payload: &[u8]) -> Option<Link> {
         }
     }
     Some(link)
+}
+
+/// The number of an open network namespace, as links name it; `None` where no link leads there.
+pub fn netns_id(netlink: &Netlink, namespace: BorrowedFd) -> Result<Option<i32>, Errno> {
+    let mut message = NsidMessage::default();
+    message.attributes = vec![NsidAttribute::Fd(namespace.as_raw_fd().unsigned_abs())];
+    let mut id = None;
+    let shown = format!("RTM_GETNSID fd {}", namespace.as_raw_fd());
+    let request = Request::route(&RouteNetlinkMessage::GetNsId(message), 0, shown);
+    netlink.ask(&request, "which links lead there", |_, payload| {
+        if let Ok(message) = NsidMessage::parse(payload) {
+            id = message.attributes.iter().find_map(|attribute| match attribute {
+                NsidAttribute::Id(id) if *id >= 0 => Some(*id),
+                _ => None,
+            });
+        }
+    })?;
+    Ok(id)
 }
 
 /// The addresses of the link with number `index`.

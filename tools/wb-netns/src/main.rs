@@ -10,6 +10,7 @@ mod nat;
 mod netns;
 mod network;
 mod nft;
+mod ports;
 
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
@@ -51,17 +52,13 @@ enum NetworkVerb {
     /// Write the configuration list of the network in the document
     Create(network::CreateArgs),
     /// Remove networks that no container is plugged into
-    Rm(Names),
+    Rm(network::Names),
+    /// Remove all networks that no container is plugged into, but for the default one
+    Prune,
     /// Print all networks, one configuration list a line
-    List,
+    List(network::ListArgs),
     /// Print the configuration lists of these networks
-    Inspect(Names),
-}
-
-#[derive(Args)]
-struct Names {
-    #[arg(required = true, value_name = "NETWORK")]
-    names: Vec<String>,
+    Inspect(network::Names),
 }
 
 #[derive(Args)]
@@ -139,25 +136,23 @@ fn run() -> Result<ExitCode, Error> {
         })),
         Verb::Del(whose) => Ok(Filter::undoing(TOOL, "del").run(&cli.filter, |doc| {
             whose.fill(doc)?;
-            attach::del(doc.id()?)
+            attach::del(&place, doc.id()?)
         })),
         Verb::Check(whose) => Ok(Filter::doing(TOOL, "check").run(&cli.filter, |doc| {
             whose.fill(doc)?;
             attach::check(doc)
         })),
-        Verb::List => {
-            let names = netns::list()?;
-            let path = |name: &String| netns::path(name).display().to_string();
-            network::print(names.iter().map(|name| serde_json::to_string(&network::shown(name, &path(name)))))
+        Verb::List => network::list_namespaces(),
+        Verb::Network(NetworkVerb::Create(args)) if args.quiet => {
+            network::create_quietly(&place, &args, wb_doc::read_one(&cli.filter)?)
         }
         Verb::Network(NetworkVerb::Create(args)) => {
             let filter = Filter::doing(TOOL, "network create");
             Ok(filter.run(&cli.filter, |doc| network::create(&place, &args, doc)))
         }
-        Verb::Network(NetworkVerb::Rm(args)) => {
-            network::remove(&place, &args.names).map(|()| ExitCode::SUCCESS)
-        }
-        Verb::Network(NetworkVerb::List) => network::list(&place),
-        Verb::Network(NetworkVerb::Inspect(args)) => network::inspect(&place, &args.names),
+        Verb::Network(NetworkVerb::Rm(names)) => network::remove(&place, &names),
+        Verb::Network(NetworkVerb::Prune) => network::prune(&place),
+        Verb::Network(NetworkVerb::List(args)) => network::list(&place, &args),
+        Verb::Network(NetworkVerb::Inspect(names)) => network::inspect(&place, &names),
     }
 }

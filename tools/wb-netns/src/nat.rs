@@ -9,6 +9,8 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 use wb_doc::{Context, Error};
+use wb_store::Place;
+use wb_store::network::Plugin;
 use wb_sys::netlink::{Netlink, Protocol, Request};
 
 /// What the rule set has to know of one network.
@@ -18,10 +20,25 @@ pub struct Rules {
     pub table: String,
     /// The bridge.
     pub bridge: String,
-    /// Subnets that take the host's address outside.
-    pub masquerade: Vec<IpNet>,
+    /// Its subnets.
+    pub subnets: Vec<IpNet>,
+    /// Whether they take the host's address outside.
+    pub masquerade: bool,
     /// Whether nothing leaves it and nothing enters.
     pub internal: bool,
+}
+
+impl Rules {
+    /// The rules of the network that `plugin` describes, on its bridge.
+    pub fn of_network(place: &Place, bridge: &str, plugin: &Plugin) -> Self {
+        Self {
+            table: place.machine_name("wb"),
+            bridge: bridge.to_owned(),
+            subnets: plugin.ipam.ranges.iter().flatten().map(|range| range.subnet.trunc()).collect(),
+            masquerade: plugin.ip_masq && !plugin.internal,
+            internal: plugin.internal,
+        }
+    }
 }
 
 /// Forwarding, isolation, masquerade, published ports. nft keeps what exists, and a chain is refilled in the same
@@ -33,6 +50,8 @@ add set inet T internal { type ifname; }
 add set inet T same { type ifname . ifname; }
 add set inet T masquerade4 { type ipv4_addr; flags interval; }
 add set inet T masquerade6 { type ipv6_addr; flags interval; }
+add set inet T hairpin4 { type ipv4_addr . ipv4_addr; flags interval; }
+add set inet T hairpin6 { type ipv6_addr . ipv6_addr; flags interval; }
 add map inet T any4 { type inet_proto . inet_service : ipv4_addr . inet_service; }
 add map inet T any6 { type inet_proto . inet_service : ipv6_addr . inet_service; }
 add map inet T host4 { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }
@@ -64,7 +83,8 @@ add rule inet T prerouting fib daddr type local jump publish
 add rule inet T output fib daddr type local jump publish
 add rule inet T postrouting ip saddr @masquerade4 oifname != @bridges masquerade
 add rule inet T postrouting ip6 saddr @masquerade6 oifname != @bridges masquerade
-add rule inet T postrouting iifname . oifname @same ct status dnat masquerade comment \"hairpin\"
+add rule inet T postrouting ct status dnat ip saddr . ip daddr @hairpin4 masquerade
+add rule inet T postrouting ct status dnat ip6 saddr . ip6 daddr @hairpin6 masquerade
 add rule inet T postrouting ip saddr 127.0.0.0/8 oifname @bridges masquerade comment \"published on 127.0.0.1\"
 ";
 
@@ -81,33 +101,37 @@ pub fn script(rules: &Rules) -> String {
     if rules.internal {
         add("internal", format!("\"{bridge}\""));
     }
-    for net in &rules.masquerade {
-        add(if net.addr().is_ipv4() { "masquerade4" } else { "masquerade6" }, net.to_string());
+    for (set, element) in subnet_elements(rules) {
+        add(&set, element);
     }
     text
 }
 
-/// The transaction that undoes it; elements that are gone must not be named in it.
-fn undo_script(rules: &Rules, netlink: &Netlink) -> Result<String, Error> {
+/// The elements that follow from the subnets. Hairpin is told by addresses: on a bridge whose frames pass netfilter
+/// (br_netfilter), the interface a packet came by is not known behind it.
+fn subnet_elements(rules: &Rules) -> Vec<(String, String)> {
+    let mut elements = Vec::new();
+    for net in &rules.subnets {
+        let version = if net.addr().is_ipv4() { 4 } else { 6 };
+        elements.push((format!("hairpin{version}"), format!("{net} . {net}")));
+        if rules.masquerade {
+            elements.push((format!("masquerade{version}"), net.to_string()));
+        }
+    }
+    elements
+}
+
+/// The elements [`script`] added, each deleted by a line of its own.
+fn undo_lines(rules: &Rules) -> Vec<String> {
     let Rules { table, bridge, .. } = rules;
-    let mut text = String::new();
-    let has = |set: &str, key: &[u8]| {
-        nft::has_element(netlink, table, set, key).context(|| format!("nft table {table}"))
-    };
-    let name = nft::ifname(bridge);
-    for set in ["bridges", "internal"] {
-        if has(set, &name)? {
-            writeln!(text, "delete element inet {table} {set} {{ \"{bridge}\" }}").ok();
-        }
+    let mut elements = vec![("bridges".to_owned(), format!("\"{bridge}\""))];
+    elements.push(("same".to_owned(), format!("\"{bridge}\" . \"{bridge}\"")));
+    if rules.internal {
+        elements.push(("internal".to_owned(), format!("\"{bridge}\"")));
     }
-    if has("same", &[name.clone(), name].concat())? {
-        writeln!(text, "delete element inet {table} same {{ \"{bridge}\" . \"{bridge}\" }}").ok();
-        for net in &rules.masquerade {
-            let set = if net.addr().is_ipv4() { "masquerade4" } else { "masquerade6" };
-            writeln!(text, "delete element inet {table} {set} {{ {net} }}").ok();
-        }
-    }
-    Ok(text)
+    elements.extend(subnet_elements(rules));
+    let line = |(set, element)| format!("delete element inet {table} {set} {{ {element} }}\n");
+    elements.into_iter().map(line).collect()
 }
 
 /// Whether our rules and every other firewall let the bridge through. Costs two questions and no process.
@@ -135,9 +159,15 @@ pub fn make_ready(netlink: &Netlink, rules: &Rules) -> Result<(), Error> {
 /// Takes the network's elements out, and its rules out of other firewalls' chains; with the last bridge the table.
 pub fn remove(rules: &Rules) -> Result<(), Error> {
     let netlink = Netlink::open(Protocol::Netfilter).context(|| "nfnetlink")?;
-    let text = undo_script(rules, &netlink)?;
-    if !text.is_empty() {
-        nft_command(&text).context(|| format!("nft table {}", rules.table))?;
+    let what = || format!("nft table {}", rules.table);
+    if nft::has_element(&netlink, &rules.table, "bridges", &nft::ifname(&rules.bridge)).context(what)? {
+        let lines = undo_lines(rules);
+        if nft_command(&lines.concat()).is_err() {
+            // A table that somebody has changed: what is there goes, what is not is no loss.
+            for line in lines {
+                nft_command(&line).ok();
+            }
+        }
     }
     let table = &rules.table;
     let left = nft::list_elements(&netlink, table, "bridges").context(|| format!("nft table {table}"))?;
@@ -231,7 +261,8 @@ mod tests {
         let rules = Rules {
             table: "wb-abc".into(),
             bridge: "wb0-abc".into(),
-            masquerade: vec!["10.9.0.0/24".parse().unwrap(), "fd00::/64".parse().unwrap()],
+            subnets: vec!["10.9.0.0/24".parse().unwrap(), "fd00::/64".parse().unwrap()],
+            masquerade: true,
             internal: false,
         };
         let text = script(&rules);

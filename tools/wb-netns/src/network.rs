@@ -1,12 +1,13 @@
 //! The verbs on networks: create, rm, list, inspect.
 
-use crate::link;
 use crate::nat::{self, Rules};
+use crate::{link, netns};
 use clap::Args;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{ErrorKind, Write};
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 use wb_doc::{Context, Document, Error};
 use wb_store::Place;
@@ -31,6 +32,38 @@ pub struct CreateArgs {
     /// A label
     #[arg(long, value_name = "NAME=VALUE")]
     label: Vec<String>,
+    /// Print the network's name instead of the document
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+#[derive(Args)]
+pub struct Names {
+    /// Networks
+    #[arg(value_name = "NETWORK", required_unless_present = "network")]
+    names: Vec<String>,
+    /// A network
+    #[arg(long, value_name = "NETWORK")]
+    network: Vec<String>,
+}
+
+impl Names {
+    fn all(&self) -> impl Iterator<Item = &String> {
+        self.names.iter().chain(&self.network)
+    }
+}
+
+#[derive(Args)]
+pub struct ListArgs {
+    /// Print a table
+    #[arg(long)]
+    table: bool,
+    /// Print one JSON array
+    #[arg(long)]
+    json: bool,
+    /// Print the names only
+    #[arg(short, long)]
+    quiet: bool,
 }
 
 /// Docker's names of the options we know.
@@ -163,75 +196,165 @@ fn refuse_overlap(network: &Network, other: &Network) -> Result<(), Error> {
     Ok(())
 }
 
+/// The verb create with `--quiet`: the name, for a shell.
+pub fn create_quietly(place: &Place, args: &CreateArgs, mut doc: Document) -> Result<ExitCode, Error> {
+    if let Some(failure) = doc.failure() {
+        // Whoever failed has said so.
+        return Ok(ExitCode::from(failure.code.max(1)));
+    }
+    create(place, args, &mut doc).map_err(|error| error.within("network create"))?;
+    lines(std::iter::once(doc.str_at("/wb/network/name").unwrap_or_default().to_owned()))
+}
+
 /// Removes networks: refused while a container is plugged in. The bridge, the rules and the leases go too.
-pub fn remove(place: &Place, names: &[String]) -> Result<(), Error> {
-    for name in names {
-        let network = network::load(place, name)?;
-        let plugin = network.plugin()?;
-        let _lock = Lock::exclusive(&place.networks().join(".lock"))?;
-        if let Some(bridge) = &plugin.bridge {
-            remove_bridge(name, bridge)?;
-            let subnets = plugin.ipam.ranges.iter().flatten().map(|range| range.subnet.trunc());
-            nat::remove(&Rules {
-                table: place.machine_name("wb"),
-                bridge: bridge.clone(),
-                masquerade: if plugin.ip_masq && !plugin.internal { subnets.collect() } else { Vec::new() },
-                internal: plugin.internal,
-            })?;
-        }
-        let path = network::path(place, name);
-        fs::remove_file(&path).context(|| path.display().to_string())?;
-        let leases = place.ipam().join(name);
-        match fs::remove_dir_all(&leases) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(error).context(|| leases.display().to_string());
-            }
-            _ => {}
+///
+/// All are tried; the first failure is told.
+pub fn remove(place: &Place, names: &Names) -> Result<ExitCode, Error> {
+    let mut first = Ok(());
+    let mut removed = Vec::new();
+    for name in names.all() {
+        match remove_one(place, name) {
+            Ok(()) => removed.push(name.clone()),
+            Err(error) => first = first.and(Err(error)),
         }
     }
-    Ok(())
+    let printed = lines(removed.into_iter())?;
+    first.map(|()| printed).map_err(|error| error.within("network rm"))
+}
+
+/// Removes every network that no container is plugged into, but for the default one.
+pub fn prune(place: &Place) -> Result<ExitCode, Error> {
+    let host = Netlink::open(Protocol::Route).context(|| "netlink")?;
+    let mut removed = Vec::new();
+    for network in network::list(place)?.into_iter().filter(|network| network.name != network::DEFAULT) {
+        let bridge = network.plugin()?.bridge;
+        let unused = match &bridge {
+            Some(bridge) => ports_in_use(&host, bridge)? == 0,
+            // Nothing on the host tells who uses a macvlan network.
+            None => false,
+        };
+        if unused {
+            remove_one(place, &network.name)?;
+            removed.push(network.name);
+        }
+    }
+    lines(removed.into_iter())
+}
+
+fn remove_one(place: &Place, name: &str) -> Result<(), Error> {
+    let network = network::load(place, name)?;
+    let plugin = network.plugin()?;
+    let _lock = Lock::exclusive(&place.networks().join(".lock"))?;
+    if let Some(bridge) = &plugin.bridge {
+        remove_bridge(name, bridge)?;
+        nat::remove(&Rules::of_network(place, bridge, &plugin))?;
+    }
+    let path = network::path(place, name);
+    fs::remove_file(&path).context(|| path.display().to_string())?;
+    let leases = place.ipam().join(name);
+    match fs::remove_dir_all(&leases) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).context(|| leases.display().to_string())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn remove_bridge(network: &str, bridge: &str) -> Result<(), Error> {
     let what = || format!("bridge {bridge}");
     let host = Netlink::open(Protocol::Route).context(|| "netlink")?;
     let Some(found) = link::find(&host, bridge).context(what)? else { return Ok(()) };
-    let ports = link::list(&host).context(what)?;
-    let ports = ports.iter().filter(|link| link.controller == Some(found.index)).count();
-    if ports > 0 {
-        return Err(Error::new(format!("network {network}: in use by {ports} containers")));
+    match ports_in_use(&host, bridge)? {
+        0 => {}
+        1 => return Err(Error::new(format!("network {network}: in use by a container"))),
+        ports => return Err(Error::new(format!("network {network}: in use by {ports} containers"))),
     }
     host.change(&[link::delete(found.index, bridge)], "the network goes, its bridge with it")
         .map_err(|refused| Error::errno(what(), refused.errno))
 }
 
-/// One configuration list a line.
-pub fn list(place: &Place) -> Result<ExitCode, Error> {
-    print(network::list(place)?.iter().map(serde_json::to_string))
+/// How many cables are plugged into a bridge. Those of containers that have ended are on their way out; a second is
+/// time enough for the kernel.
+fn ports_in_use(host: &Netlink, bridge: &str) -> Result<usize, Error> {
+    let what = || format!("bridge {bridge}");
+    for attempt in 0.. {
+        let Some(found) = link::find(host, bridge).context(what)? else { return Ok(0) };
+        let mut ports = link::list(host).context(what)?;
+        ports.retain(|link| link.controller == Some(found.index));
+        if ports.is_empty() || attempt == 20 || ports.iter().any(|port| leads_to_bound(host, port)) {
+            return Ok(ports.len());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    Ok(0)
 }
 
-/// The configuration lists of the networks named, indented.
-pub fn inspect(place: &Place, names: &[String]) -> Result<ExitCode, Error> {
-    let networks = names.iter().map(|name| network::load(place, name)).collect::<Result<Vec<_>, _>>()?;
-    print(networks.iter().map(serde_json::to_string_pretty))
+/// Whether the cable's other end is in a namespace that somebody keeps.
+fn leads_to_bound(host: &Netlink, port: &link::Link) -> bool {
+    let names = netns::list().unwrap_or_default();
+    let id = |name: &String| link::netns_id(host, netns::open(name).ok()?.as_fd()).ok()?;
+    port.peer_netns.is_some() && names.iter().any(|name| id(name) == port.peer_netns)
+}
+
+/// All networks: one configuration list a line, or as the flags say.
+pub fn list(place: &Place, args: &ListArgs) -> Result<ExitCode, Error> {
+    let networks = network::list(place)?;
+    if args.quiet {
+        return lines(networks.into_iter().map(|network| network.name));
+    }
+    if args.json {
+        return lines(json_lines(&[&networks], serde_json::to_string_pretty)?.into_iter());
+    }
+    if args.table {
+        return lines(table(&networks)?.into_iter());
+    }
+    lines(json_lines(&networks, serde_json::to_string)?.into_iter())
+}
+
+fn table(networks: &[Network]) -> Result<Vec<String>, Error> {
+    let mut rows = vec![["NETWORK", "DRIVER", "BRIDGE", "SUBNETS"].map(str::to_owned)];
+    for network in networks {
+        let plugin = network.plugin()?;
+        let subnets = plugin.ipam.ranges.iter().flatten().map(|range| range.subnet.to_string());
+        let driver = plugin.driver.unwrap_or_else(|| "bridge".into());
+        let driver = if plugin.internal { format!("{driver} (internal)") } else { driver };
+        let link = plugin.bridge.or(plugin.master).unwrap_or_default();
+        rows.push([network.name.clone(), driver, link, subnets.collect::<Vec<_>>().join(", ")]);
+    }
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let [a, b, c] = [width(0), width(1), width(2)];
+    Ok(rows
+        .iter()
+        .map(|[name, driver, link, nets]| format!("{name:a$}   {driver:b$}   {link:c$}   {nets}"))
+        .collect())
+}
+
+/// The configuration lists of the networks named, as one JSON array.
+pub fn inspect(place: &Place, names: &Names) -> Result<ExitCode, Error> {
+    let networks = names.all().map(|name| network::load(place, name)).collect::<Result<Vec<_>, _>>()?;
+    lines(json_lines(&[&networks], serde_json::to_string_pretty)?.into_iter())
+}
+
+fn json_lines<T>(items: &[T], to_string: fn(&T) -> serde_json::Result<String>) -> Result<Vec<String>, Error> {
+    items.iter().map(|item| to_string(item).context(|| "writing the list")).collect()
+}
+
+/// The network namespaces, one JSON object a line.
+pub fn list_namespaces() -> Result<ExitCode, Error> {
+    let shown = |id: &String| json!({ "id": id, "path": netns::path(id) }).to_string();
+    lines(netns::list()?.iter().map(shown))
 }
 
 /// Prints lines; a reader who has gone away is no failure.
-pub fn print(lines: impl Iterator<Item = Result<String, serde_json::Error>>) -> Result<ExitCode, Error> {
+fn lines(lines: impl Iterator<Item = String>) -> Result<ExitCode, Error> {
     let mut out = std::io::stdout().lock();
     for line in lines {
-        let line = line.context(|| "writing the list")?;
         match writeln!(out, "{line}") {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(ExitCode::from(141)),
             other => other.context(|| "writing the list")?,
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// A namespace as `wb-netns list` shows it.
-pub fn shown(id: &str, path: &str) -> Value {
-    json!({ "id": id, "path": path })
 }
 
 #[cfg(test)]
