@@ -66,7 +66,7 @@ debian_layout () {
   (
     flock 9
     if [ ! -d "$dir" ]; then
-      rm -rf "$WB_FIXTURES"/debian-*
+      rm -rf "$WB_FIXTURES"/debian-* "$WB_FIXTURES"/scratch.*
       mkdir "$dir.new"
       debian_layers "$dir.new" && mv "$dir.new" "$dir"
     fi
@@ -79,9 +79,8 @@ debian_layers () {
   local dir=$1 scratch layers=() layer
   scratch=$(mktemp -d "$WB_FIXTURES/scratch.XXXXXX")
   layout_new "$dir"
-  mmdebstrap --quiet --mode=root --variant=essential \
-    --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
-    --dpkgopt='path-exclude=/usr/share/locale/*' bookworm "$scratch/1.tar" </dev/null || return
+  # Twice, where a mirror is busy.
+  debian_base "$scratch/1.tar" || debian_base "$scratch/1.tar" || return
   debian_packages "$scratch/packages" || return
   layer_tar -f "$scratch/2.tar" -C "$scratch/packages" . || return
   debian_changes "$scratch/changes" || return
@@ -95,6 +94,12 @@ debian_layers () {
     "Entrypoint":["/usr/local/bin/entry"],"Cmd":["default"],"WorkingDir":"/srv/work","User":"www-data",
     "Labels":{"maker":"tests"},"StopSignal":"SIGQUIT"}' "${layers[@]}" || return
   rm -rf "$scratch"
+}
+
+debian_base () {
+  mmdebstrap --quiet --mode=root --variant=essential \
+    --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+    --dpkgopt='path-exclude=/usr/share/locale/*' bookworm "$1" </dev/null
 }
 
 # A layer of packages, with what their installation would do.
