@@ -320,6 +320,7 @@ pub fn remove(place: &Place, id: &str) -> Result<(), Error> {
         Err(_) if !directory.exists() => return Ok(()),
         Err(error) => return Err(error),
     };
+    tree::clear(&directory, Some(FILE))?;
     match read(place, id) {
         Ok(document) => drop_name(place, id, document.str_at("/wb/name").unwrap_or_default()),
         // Half-made or garbled: the name has to be searched for.
