@@ -176,7 +176,7 @@ impl Tree {
             None => differs || !left_out,
             Some(old) => {
                 // Making a place to mount on changes the time and nothing else.
-                differs || is_opaque || !is_same(stat, old) || (stat.st_mtime != old.st_mtime && !left_out)
+                differs || is_opaque || !is_same(stat, old) || (!is_same_time(stat, old) && !left_out)
             }
         };
         if is_listed {
@@ -240,6 +240,12 @@ impl Tree {
 /// Same type, mode and owner.
 fn is_same(a: &FileStat, b: &FileStat) -> bool {
     (a.st_mode, a.st_uid, a.st_gid) == (b.st_mode, b.st_uid, b.st_gid)
+}
+
+/// Same time of change; whole seconds are what an archive kept of the same time.
+fn is_same_time(a: &FileStat, b: &FileStat) -> bool {
+    let is_whole = a.st_mtime_nsec == 0 || b.st_mtime_nsec == 0;
+    a.st_mtime == b.st_mtime && (is_whole || a.st_mtime_nsec == b.st_mtime_nsec)
 }
 
 fn is_opaque(fd: impl std::os::fd::AsFd) -> Result<bool, Error> {
