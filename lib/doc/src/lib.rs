@@ -13,6 +13,7 @@ mod error;
 mod filter;
 pub mod names;
 pub mod oci;
+pub mod seccomp;
 mod stream;
 pub mod units;
 

@@ -31,6 +31,7 @@ pub mod process;
 pub mod procfs;
 pub mod program;
 pub mod random;
+pub mod seccomp;
 pub mod signal;
 pub mod socket;
 pub mod trace;

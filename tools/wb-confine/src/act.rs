@@ -38,17 +38,16 @@ pub fn act(plan: &Plan, inherited: &mut Inherited) -> Result<Infallible, Error> 
     nix::sys::stat::umask(Mode::from_bits_truncate(plan.umask));
     let program = lookup::find(&plan.args[0], &lookup::search_path(&environment))?;
     wait_for_start(inherited)?;
-    if plan.no_new_privs {
-        credentials::no_new_privs().context(|| "no_new_privs")?;
-    }
-    set_capabilities(plan.capabilities)?;
-
     let strings = |words: &[OsString], what: &str| process::c_strings(words).context(|| what.to_owned());
     let argv = strings(&plan.args, "process.args: a NUL byte")?;
     let environment = strings(&environment, "process.env: a NUL byte")?;
     let path = strings(&[program.into_os_string()], "process.args: a NUL byte")?;
     process::reset_signals().context(|| "signals")?;
     fd::cloexec_from(3 + plan.preserve_fds).context(|| "close-on-exec")?;
+    if plan.no_new_privs {
+        credentials::no_new_privs().context(|| "no_new_privs")?;
+    }
+    close_down(plan)?;
     let errno = process::execve(&path[0], &argv, &environment, "the next program");
     Err(lookup::refused(&plan.args[0], errno))
 }
@@ -208,6 +207,27 @@ fn become_user(ids: Option<&Ids>, bounding: Set) -> Result<(), Error> {
 
 fn setgroups_denied() -> bool {
     procfs::read(Path::new("self/setgroups")).is_ok_and(|text| text.trim() == "deny")
+}
+
+/// The filter and the capabilities: the last acts, so that the filter has to allow few calls of this tool.
+fn close_down(plan: &Plan) -> Result<(), Error> {
+    match &plan.seccomp {
+        None => set_capabilities(plan.capabilities),
+        Some(filter) if plan.no_new_privs => {
+            set_capabilities(plan.capabilities)?;
+            filter.load()
+        }
+        Some(filter) => {
+            // Without no_new_privs the filter takes CAP_SYS_ADMIN, which a change of uid has taken out of force.
+            let permitted = capability::permitted().context(|| "capabilities")?;
+            capability::set(permitted, permitted, Set::default()).context(|| "capabilities")?;
+            filter.load().map_err(|error| match error.raw_errno() {
+                Some(Errno::EACCES) => error.hint("it takes CAP_SYS_ADMIN, or no_new_privs"),
+                _ => error,
+            })?;
+            set_capabilities(plan.capabilities)
+        }
+    }
 }
 
 /// Gives up everything but the sets; what the caller does not have cannot be given.

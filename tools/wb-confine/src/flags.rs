@@ -1,10 +1,11 @@
 //! The command line: what it says, and how it changes a plan.
 
 use crate::plan::{Plan, User};
+use crate::seccomp::Filter;
 use clap::Parser;
-use std::path::PathBuf;
-use wb_doc::Error;
-use wb_doc::chain::ChainArgs;
+use std::path::{Path, PathBuf};
+use wb_doc::chain::{ChainArgs, Source};
+use wb_doc::{Context, Error};
 use wb_sys::capability::Set;
 use wb_sys::limits::{Limit, Resource};
 
@@ -34,7 +35,7 @@ pub struct Cli {
     /// Set a resource limit; more than one is possible
     #[arg(long, value_name = "NAME=SOFT[:HARD]", value_parser = rlimit)]
     rlimit: Vec<(Resource, Limit)>,
-    /// Allow only the system calls of this profile (docker's or OCI's JSON); "default" is docker's
+    /// Allow only the system calls of this profile, a linux.seccomp as JSON; "default" is docker's
     #[arg(long, value_name = "FILE")]
     seccomp: Option<PathBuf>,
     /// Start in this directory, made if it is missing
@@ -69,6 +70,9 @@ pub fn apply(cli: &Cli, mut plan: Plan) -> Result<Plan, Error> {
         plan.capabilities.set_all(set);
     }
     plan.no_new_privs |= cli.no_new_privs;
+    if let Some(path) = &cli.seccomp {
+        plan.seccomp = Some(profile(path, plan.capabilities.bounding)?);
+    }
     for (resource, limit) in &cli.rlimit {
         plan.rlimits.retain(|(other, _)| other != resource);
         plan.rlimits.push((*resource, *limit));
@@ -80,6 +84,22 @@ pub fn apply(cli: &Cli, mut plan: Plan) -> Result<Plan, Error> {
     plan.oom_score_adj = cli.oom_score_adj.or(plan.oom_score_adj);
     plan.verbose |= cli.verbose;
     Ok(plan)
+}
+
+/// The profile in a file: a `linux.seccomp`, or a whole document with one.
+fn profile(path: &Path, bounding: Set) -> Result<Filter, Error> {
+    if path.as_os_str() == "default" {
+        let capabilities: Vec<&str> = bounding.names().collect();
+        return Filter::of(&wb_doc::seccomp::default_profile(&capabilities));
+    }
+    let name = || format!("seccomp profile {}", path.display());
+    let source = Source::File(path.into());
+    let document = source.read(|_| Err(Error::new("no file"))).context(name)?;
+    let filter = match document.at("/linux/seccomp") {
+        Some(profile) => Filter::of(profile),
+        None => Filter::of(&document.into_value()),
+    };
+    filter.context(name)
 }
 
 /// docker's rule: ALL first, then each name; what is both added and dropped is dropped.

@@ -9,6 +9,7 @@ mod identity;
 mod lookup;
 mod plan;
 mod priority;
+mod seccomp;
 
 use std::fs::File;
 use std::process::ExitCode;

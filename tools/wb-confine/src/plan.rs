@@ -1,6 +1,7 @@
 //! What is to be given up and set, as a plain value.
 
 use crate::priority::{IoPriority, Scheduler};
+use crate::seccomp::Filter;
 use serde::Deserialize;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -32,6 +33,8 @@ pub struct Plan {
     pub oom_score_adj: Option<i32>,
     /// `no_new_privs`.
     pub no_new_privs: bool,
+    /// Which system calls it may make; `None` is all.
+    pub seccomp: Option<Filter>,
     /// A session keyring of its own.
     pub keyring: bool,
     /// Whether standard input is the container's own terminal.
@@ -135,6 +138,7 @@ impl Plan {
             rlimits: Vec::new(),
             oom_score_adj: None,
             no_new_privs: false,
+            seccomp: None,
             keyring: true,
             terminal: false,
             preserve_fds: 0,
@@ -179,6 +183,7 @@ impl Plan {
             rlimits: process.rlimits.iter().map(rlimit).collect::<Result<_, Error>>()?,
             oom_score_adj: process.oom_score_adj,
             no_new_privs: process.no_new_privileges,
+            seccomp: seccomp(document, process.capabilities.as_ref())?,
             keyring: !document.read("/wb/run/noNewKeyring")?.unwrap_or(false),
             terminal: process.terminal,
             preserve_fds: document.read("/wb/run/preserveFds")?.unwrap_or(0),
@@ -190,6 +195,18 @@ impl Plan {
             verbose: false,
         })
     }
+}
+
+/// `linux.seccomp`. A document of ours that has none, and does not say that none is wanted, gets the default.
+fn seccomp(document: &Document, capabilities: Option<&Capabilities>) -> Result<Option<Filter>, Error> {
+    if let Some(profile) = document.at("/linux/seccomp") {
+        return Filter::of(profile).map(Some);
+    }
+    if document.at("/wb").is_none() || document.str_at("/wb/seccomp") == Some("unconfined") {
+        return Ok(None);
+    }
+    let bounding = capabilities.map(|sets| sets.bounding.as_slice()).unwrap_or_default();
+    Filter::of(&wb_doc::seccomp::default_profile(bounding)).map(Some)
 }
 
 fn rlimit(rlimit: &Rlimit) -> Result<(Resource, Limit), Error> {
