@@ -213,7 +213,8 @@ pub fn put(place: &Place, document: &Document, durability: Durability) -> Result
         if record.str_at("/wb/state/status") == Some("creating") {
             record.set("/wb/state/status", "created")?;
         }
-        claim_for_caller(record)
+        let runs = record.str_at("/wb/state/status").is_some_and(|status| WITH_PROCESS.contains(&status));
+        if runs { Ok(()) } else { claim_for_caller(record) }
     })
 }
 

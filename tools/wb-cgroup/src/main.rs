@@ -167,6 +167,10 @@ impl Context {
 
     fn set(&self, document: &mut Document, flags: &LimitFlags) -> Result<(), Error> {
         flags.apply(document)?;
+        if document.str_at("/wb/state/status").is_some_and(|status| !matches!(status, "running" | "paused")) {
+            // A container that does not run has no cgroup; its limits are applied when it is started.
+            return Ok(());
+        }
         let path = self.path(document)?;
         let resources = document.read::<Resources>("/linux/resources")?.unwrap_or_default();
         let mut writes = apply::plan(&resources, self.hierarchies.version())?;

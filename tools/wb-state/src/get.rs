@@ -19,6 +19,12 @@ pub struct GetArgs {
     /// Refuse a container that runs, and note that the caller is about to work on it
     #[arg(long)]
     not_running: bool,
+    /// Refuse a container that does not run
+    #[arg(long, conflicts_with = "not_running")]
+    running: bool,
+    /// Refuse a container that is not paused
+    #[arg(long, conflicts_with_all = ["not_running", "running"])]
+    paused: bool,
 }
 
 /// The verb. A container that does not exist is reported, the others still come; the status is then 1.
@@ -70,7 +76,22 @@ fn one(place: &Place, word: &str, args: &GetArgs, boot_id: &str) -> Result<Docum
     }
     let mut document = record::read(place, &id)?;
     record::true_status(&mut document, boot_id)?;
+    check_status(&document, word, args)?;
     Ok(document)
+}
+
+fn check_status(document: &Document, word: &str, args: &GetArgs) -> Result<(), Error> {
+    let status = document.str_at("/wb/state/status").unwrap_or_default();
+    match status {
+        "paused" if args.running => {
+            Err(Error::new(format!("container {word} is paused")).hint(format!("wb unpause {word}")))
+        }
+        _ if args.running && status != "running" => {
+            Err(Error::new(format!("container {word} is not running")))
+        }
+        _ if args.paused && status != "paused" => Err(Error::new(format!("container {word} is not paused"))),
+        _ => Ok(()),
+    }
 }
 
 fn check_not_running(document: &Document, word: &str) -> Result<(), Error> {

@@ -49,6 +49,9 @@ enum Verb {
         /// Print the id instead of the document, also where an earlier stage failed
         #[arg(short, long)]
         quiet: bool,
+        /// Note that the container was frozen, or goes on
+        #[arg(long, value_parser = ["paused", "running"])]
+        status: Option<String>,
     },
     /// Print containers' documents with their true status
     Get(get::GetArgs),
@@ -99,9 +102,9 @@ fn run(cli: &Cli) -> Result<ExitCode, Error> {
     Ok(match &cli.verb {
         Verb::Create { id, name } => Filter::doing(TOOL, "create")
             .run(&cli.filter, |document| create::create(&place, document, id.as_deref(), name.as_deref())),
-        Verb::Put { quiet } => {
-            Filter::doing(TOOL, "put").printing_ids(*quiet).run(&cli.filter, |document| put(&place, document))
-        }
+        Verb::Put { quiet, status } => Filter::doing(TOOL, "put")
+            .printing_ids(*quiet)
+            .run(&cli.filter, |document| put(&place, document, status.as_deref())),
         Verb::Get(args) => get::get(&place, args, &cli.filter),
         Verb::List(args) => list::list(&place, args)?,
         Verb::Rename { container, name } => rename(&place, container, name),
@@ -118,8 +121,13 @@ fn run(cli: &Cli) -> Result<ExitCode, Error> {
     })
 }
 
-fn put(place: &Place, document: &mut Document) -> Result<(), Error> {
-    *document = record::put(place, document, durability(document))?;
+fn put(place: &Place, document: &mut Document, status: Option<&str>) -> Result<(), Error> {
+    if let Some(status) = status {
+        document.set("/wb/state/status", status)?;
+    }
+    // Whether a process is frozen is forgotten at a reboot, with the process.
+    let durability = if status.is_some() { Durability::Visible } else { durability(document) };
+    *document = record::put(place, document, durability)?;
     Ok(())
 }
 
