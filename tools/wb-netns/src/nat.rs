@@ -68,7 +68,8 @@ flush chain inet T publish
 flush chain inet T prerouting
 flush chain inet T output
 flush chain inet T postrouting
-add rule inet T guard iifname @bridges ip daddr 127.0.0.0/8 drop comment \"route_localnet is for the host alone\"
+add rule inet T guard iifname != \"lo\" ip daddr 127.0.0.0/8 drop comment \"published on 127.0.0.1 is for the host alone\"
+add rule inet T guard iifname != \"lo\" ip6 daddr ::1 drop
 add rule inet T forward ct state established,related accept
 add rule inet T forward iifname . oifname @same accept comment \"neighbours on one bridge\"
 add rule inet T forward iifname @internal drop
@@ -150,7 +151,8 @@ pub fn make_ready(netlink: &Netlink, rules: &Rules) -> Result<(), Error> {
         let family = family_name(chain.family);
         for direction in ["iifname", "oifname"] {
             let rule = format!("{direction} \"{}\" accept comment \"{}\"", rules.bridge, mark(rules));
-            writeln!(text, "insert rule {family} \"{}\" \"{}\" {rule}", chain.table, chain.name).ok();
+            writeln!(text, "insert rule {family} {} {} {rule}", plain(&chain.table)?, plain(&chain.name)?)
+                .ok();
         }
     }
     if text.is_empty() { Ok(()) } else { nft_command(&text).context(|| "the other firewall's forward chain") }
@@ -185,6 +187,16 @@ pub fn remove(rules: &Rules) -> Result<(), Error> {
     netlink
         .commit(&requests, "the other firewall is left as it was")
         .map_err(|refused| Error::errno("the other firewall's forward chain", refused.errno))
+}
+
+/// A name as nft's language takes it, which has no quotes for them.
+fn plain(name: &str) -> Result<&str, Error> {
+    let fits = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-/".contains(&byte));
+    if fits {
+        Ok(name)
+    } else {
+        Err(Error::new(format!("nft chain {name:?}: drops what is forwarded, and nft cannot name it")))
+    }
 }
 
 /// The comment by which our rules in others' chains are found again.
