@@ -127,7 +127,18 @@ impl Work<'_> {
             let compression = compression(tee.peek(4).map_err(plain)?)?;
             let unpack = Unpack::start(&layer.diff_id)?;
             let mut decoder = Decoder::new(compression, tee).map_err(plain)?;
-            Some(feed(&mut decoder, unpack)?)
+            match feed(&mut decoder, unpack) {
+                Ok(held) => Some(held),
+                Err(Unfed::Input(error)) if error.get_ref().is_none_or(|inner| !inner.is::<Error>()) => {
+                    drop(decoder);
+                    // Nonsense inside is mostly the consequence of a wrong blob: then that is the cause to name.
+                    io::copy(tee, &mut io::sink()).map_err(plain)?;
+                    tee.verify()?;
+                    return Err(plain(error).within("inflating"));
+                }
+                Err(Unfed::Input(error)) => return Err(plain(error)),
+                Err(Unfed::Unpack(error)) => return Err(error),
+            }
         };
         // What follows the compressed stream counts for the digest.
         io::copy(tee, &mut io::sink()).map_err(plain)?;
@@ -137,20 +148,26 @@ impl Work<'_> {
 }
 
 /// Hands the decoder's output to the unpacker, all but its last part.
-fn feed(decoder: &mut impl Read, mut unpack: Unpack) -> Result<Held, Error> {
+fn feed(decoder: &mut impl Read, mut unpack: Unpack) -> Result<Held, Unfed> {
     let mut last = Vec::new();
     let mut next = Vec::with_capacity(CHUNK_BYTES);
     loop {
         next.clear();
         let read = decoder.by_ref().take(CHUNK_BYTES as u64).read_to_end(&mut next);
-        if read.map_err(|error| plain(error).within("inflating"))? == 0 {
+        if read.map_err(Unfed::Input)? == 0 {
             return Ok(Held { unpack, last });
         }
-        if !last.is_empty() && unpack.feed(&last)? == Fed::Enough {
+        if !last.is_empty() && unpack.feed(&last).map_err(Unfed::Unpack)? == Fed::Enough {
             return Ok(Held { unpack, last: Vec::new() });
         }
         std::mem::swap(&mut last, &mut next);
     }
+}
+
+/// Which side of [`feed`] failed.
+enum Unfed {
+    Input(io::Error),
+    Unpack(Error),
 }
 
 /// The last part of a layer, held back until the compressed digest is known to be right: without it the diff id
@@ -260,7 +277,7 @@ impl<'a, R: Read> Tee<'a, R> {
     /// Gets more from the input behind what the buffer holds; `false` at its end.
     fn fill(&mut self) -> io::Result<bool> {
         if self.abandoned.load(Ordering::Relaxed) {
-            return Err(io::Error::other("given up, as another layer failed"));
+            return Err(io::Error::other(Error::new("given up, as another layer failed")));
         }
         let read = loop {
             match self.input.read(&mut self.buffer[self.end..]) {
@@ -271,7 +288,7 @@ impl<'a, R: Read> Tee<'a, R> {
         let (passed, size) = (self.passed + read as u64, self.expected.size);
         if passed > size || (read == 0 && passed < size) {
             let more = if read == 0 { "" } else { "more than " };
-            return Err(io::Error::other(format!("{more}{passed} bytes instead of {size}")));
+            return Err(io::Error::other(Error::new(format!("{more}{passed} bytes instead of {size}"))));
         }
         let new = &self.buffer[self.end..self.end + read];
         match &mut self.sink {

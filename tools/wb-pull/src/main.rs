@@ -26,7 +26,7 @@ use wb_store::image::Platform;
 
 /// Bring an image into the store, and its defaults into the document
 #[derive(Debug, Parser)]
-#[command(name = "wb-pull", version, args_conflicts_with_subcommands = true)]
+#[command(name = "wb-pull", version, args_conflicts_with_subcommands = true, args_override_self = true)]
 struct Args {
     #[command(subcommand)]
     verb: Option<Verb>,
@@ -161,7 +161,7 @@ fn print(what: What, filter: &FilterArgs, args: &PullArgs) -> Result<ExitCode, E
 /// Pulls the image of one document.
 fn one(document: &mut Document, args: &PullArgs) -> Result<(), Error> {
     // Inside a flow the image is part of starting a container, which fails with docker's 125.
-    let in_flow = args.reference.is_none();
+    let in_flow = args.reference.is_none() && document.at("/wb/image/ref").is_some();
     let done = merge_image(document, args);
     if in_flow { done.map_err(|error| error.code(125)) } else { done }
 }
@@ -195,7 +195,7 @@ fn merge_image(document: &mut Document, args: &PullArgs) -> Result<(), Error> {
         when,
         platform: asked.as_deref().map(Platform::parse).transpose()?,
         name: args.name.as_deref(),
-        quiet: args.quiet,
+        quiet: args.quiet || document.read::<bool>("/wb/image/quiet")?.unwrap_or_default(),
         jobs: args.jobs,
         access: &args.access,
     };

@@ -68,7 +68,7 @@ impl<'a> BlobReader<'a> {
         let answer = self.registry.get(&self.url, headers, &self.name)?;
         let start = match (answer.status().as_u16(), resume) {
             (206, true) => content_range(answer.headers()),
-            (206, false) => None,
+            (206, false) | (416, _) => None,
             _ => Some(0),
         };
         let encoding = answer.headers().get(header::CONTENT_ENCODING);

@@ -22,6 +22,8 @@ const RESPONSE: Duration = Duration::from_secs(60);
 pub enum Failure {
     /// It would be the same the next time.
     Final(Error),
+    /// It speaks TLS, and shows a certificate that is not trusted.
+    Untrusted(Error),
     /// Nobody is there.
     Unreachable(Error),
     /// The connection broke, or was silent for too long.
@@ -32,7 +34,9 @@ impl Failure {
     /// The error alone.
     pub fn into_error(self) -> Error {
         match self {
-            Self::Final(error) | Self::Unreachable(error) | Self::Broken(error) => error,
+            Self::Final(error) | Self::Untrusted(error) | Self::Unreachable(error) | Self::Broken(error) => {
+                error
+            }
         }
     }
 }
@@ -157,7 +161,7 @@ fn failure(url: &Url, error: &ureq::Error) -> Failure {
             };
             match kind {
                 ConnectionRefused | HostUnreachable | NetworkUnreachable => Failure::Unreachable(error),
-                InvalidData => Failure::Final(tls_hint(error)),
+                InvalidData => tls(error),
                 PermissionDenied => Failure::Final(error),
                 // The resolver's words, which have neither errno nor kind.
                 _ if io.raw_os_error().is_none() && io.to_string().contains("lookup") => {
@@ -168,7 +172,7 @@ fn failure(url: &Url, error: &ureq::Error) -> Failure {
         }
         ureq::Error::HostNotFound => Failure::Unreachable(said(&"no such host")),
         ureq::Error::Timeout(_) => Failure::Broken(said(&"no answer in time")),
-        ureq::Error::Rustls(_) | ureq::Error::Tls(_) => Failure::Final(tls_hint(said(error))),
+        ureq::Error::Rustls(_) | ureq::Error::Tls(_) => tls(said(error)),
         ureq::Error::LargeResponseHeader(..) => {
             Failure::Final(said(&format_args!("answers with more than {MAX_HEADER_BYTES} bytes of headers")))
         }
@@ -184,10 +188,19 @@ pub fn body_error(url: &Url, error: &std::io::Error) -> Error {
     let host = url.authority();
     match error.raw_os_error() {
         Some(number) => Error::errno(host, wb_sys::Errno::from_raw(number)),
-        None => Error::new(format!("{host}: {error}")),
+        None => match error.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>()) {
+            Some(ureq::Error::Timeout(_)) => Error::new(format!("{host}: silent for too long")),
+            _ => Error::new(format!("{host}: {error}")),
+        },
     }
 }
 
-fn tls_hint(error: Error) -> Error {
-    error.hint("its certificate belongs into /etc/docker/certs.d/HOST:PORT/ca.crt; --tls-verify=false trusts anybody")
+/// rustls says the word in every message about a certificate, and in no other.
+fn tls(error: Error) -> Failure {
+    if error.to_string().contains("certificate") {
+        let place = "a certificate of its own belongs into /etc/docker/certs.d/HOST:PORT/ca.crt";
+        Failure::Untrusted(error.hint(format!("{place}; --tls-verify=false trusts anybody")))
+    } else {
+        Failure::Final(error)
+    }
 }

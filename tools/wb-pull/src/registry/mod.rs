@@ -54,7 +54,7 @@ impl Registry {
         self.base.with_path(&format!("/v2/{}/{kind}/{selector}", self.reference.path))
     }
 
-    /// A GET that is repeated while that makes sense; the answer is 200 or 206.
+    /// A GET that is repeated while that makes sense; the answer is 200, 206 or 416.
     fn get(&self, url: &Url, headers: &[(&str, &str)], what: &str) -> Result<Response<Body>, Error> {
         let mut tries = Tries::new();
         let mut refused = 0;
@@ -62,7 +62,7 @@ impl Registry {
             let authorization = self.auth.header();
             let answer = match self.client.get(url, headers, authorization.as_deref()) {
                 Ok(answer) => answer,
-                Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::Final(error) | Failure::Untrusted(error)) => return Err(error),
                 Err(Failure::Unreachable(error)) if !self.has_answered.load(Ordering::Relaxed) => {
                     return Err(error);
                 }
@@ -73,7 +73,7 @@ impl Registry {
             };
             self.has_answered.store(true, Ordering::Relaxed);
             match answer.status().as_u16() {
-                200 | 206 => return Ok(answer),
+                200 | 206 | 416 => return Ok(answer),
                 401 if refused < 2 => {
                     refused += 1;
                     self.auth.answer(&self.client, authorization.as_deref(), answer.headers())?;
@@ -108,6 +108,9 @@ impl Registry {
         let what = format!("manifest {selector}");
         let url = self.url("manifests", selector);
         let answer = self.get(&url, &[("Accept", ACCEPT)], &what)?;
+        if answer.status() != 200 {
+            return Err(self.refusal(answer, &what));
+        }
         let text = |name: header::HeaderName| {
             answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
         };
@@ -199,6 +202,7 @@ fn connect(domain: &str, access: &Access) -> Result<(Client, Url), Error> {
             // What a TLS server says to plain http.
             Ok(answer) if answer.status() == 400 => {}
             Ok(_) => return Ok((client, candidate)),
+            Err(Failure::Untrusted(error)) => return Err(error),
             Err(Failure::Final(error) | Failure::Unreachable(error)) => {
                 first.get_or_insert((error, None));
             }

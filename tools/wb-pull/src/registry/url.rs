@@ -18,14 +18,13 @@ impl Url {
         if text.len() > 8192 {
             return Err(Error::new("URL longer than 8192 bytes"));
         }
+        if !text.starts_with("http://") && !text.starts_with("https://") {
+            return Err(wrong("neither http nor https"));
+        }
         // A fragment is not sent.
         let text = text.split('#').next().unwrap_or_default();
         let uri: Uri = text.parse().map_err(|error| wrong(&format!("{error}")))?;
-        let https = match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") => false,
-            _ => return Err(wrong("neither http nor https")),
-        };
+        let https = uri.scheme_str() == Some("https");
         match uri.authority() {
             None => Err(wrong("no host")),
             Some(authority) if authority.as_str().contains('@') => Err(wrong("a name or password in a URL")),
