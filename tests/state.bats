@@ -261,6 +261,29 @@ remove () { wb-state get "$@" | wb-state rm >/dev/null; }
   remove dead live fresh making
 }
 
+@test "events come as things happen, and only those asked for" {
+  mkdir -p "$WB_ROOT/containers"
+  wb-state events >events &
+  SLEEPER=$!
+  wb-state events --json --filter event=rename >renames &
+  renames=$!
+  # Both watch the directory of records by now.
+  watches () { grep -qs 'inotify wd' "/proc/$1/fdinfo/"*; }
+  eventually 5 watches "$SLEEPER"
+  eventually 5 watches "$renames"
+  id=$(make web)
+  wb-state rename web www
+  wb-spec -n update -m 100m www | wb-state put >/dev/null
+  remove www
+  eventually 5 grep -q destroy events
+  eventually 5 grep -q rename renames
+  kill "$SLEEPER" "$renames"
+  SLEEPER=
+  [ "$(cut -d' ' -f3 events | tr '\n' ' ')" = "create rename update destroy " ]
+  [ "$(cut -d' ' -f4 events | sort -u)" = "$id" ]
+  [ "$(jq -c '[.action, .attributes.oldName, .attributes.name]' renames)" = '["rename","web","www"]' ]
+}
+
 @test "a userns of its own for each, where one was asked for" {
   make a --userns auto >/dev/null
   make b --userns auto >/dev/null

@@ -61,7 +61,8 @@ pub fn random_id() -> Result<String, Error> {
     Ok(nibbles.map(|nibble| char::from(digits[usize::from(nibble)])).collect())
 }
 
-fn make_parents(place: &Place) -> Result<(), Error> {
+/// Makes the directories of records and names, open to nobody else.
+pub fn make_parents(place: &Place) -> Result<(), Error> {
     for parent in [place.containers(), place.names()] {
         if !parent.is_dir() {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(&parent);

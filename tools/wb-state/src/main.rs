@@ -5,6 +5,7 @@
 
 mod create;
 mod end;
+mod events;
 mod gc;
 mod get;
 mod list;
@@ -57,6 +58,8 @@ enum Verb {
     Get(get::GetArgs),
     /// List containers: documents, a line each
     List(list::ListArgs),
+    /// Print what happens to containers, as it happens
+    Events(events::EventsArgs),
     /// Give a container another name
     Rename {
         /// Name, id, or the unique start of an id
@@ -107,6 +110,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Error> {
             .run(&cli.filter, |document| put(&place, document, status.as_deref())),
         Verb::Get(args) => get::get(&place, args, &cli.filter),
         Verb::List(args) => list::list(&place, args)?,
+        Verb::Events(args) => events::events(&place, args)?,
         Verb::Rename { container, name } => rename(&place, container, name),
         Verb::Finish => {
             Filter::undoing(TOOL, "finish").run(&cli.filter, |document| end::finish(&place, document))

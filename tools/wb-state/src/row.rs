@@ -82,6 +82,8 @@ pub struct State {
     pub start_time: u64,
     pub boot_id: String,
     pub exit_code: Option<u8>,
+    pub oom_killed: bool,
+    pub stopped: bool,
     pub started_at: String,
     pub finished_at: String,
     pub health: Health,
