@@ -1,4 +1,4 @@
-# wb network create|ls|inspect|rm|prune [OPTIONS] [NAME...]
+# wb network create|ls|inspect|rm [OPTIONS] [NAME...]
 # Make, list and remove networks.
 . "$WB_FLOWS/lib.sh"
 
@@ -6,9 +6,8 @@ verb=${1-ls}
 [ $# -eq 0 ] || shift
 case $verb in
 create) wb-ipam -n create "$@" | wb-netns network create --quiet ;;
-ls | list) exec wb-netns network list --table "$@" ;;
+ls | list) exec wb-netns network list "$@" ;;
 inspect) exec wb-netns network inspect "$@" ;;
 rm | remove) exec wb-netns network rm "$@" ;;
-prune) exec wb-netns network prune ;;
-*) wb_usage "$verb is none of create, ls, inspect, rm, prune" ;;
+*) wb_usage "$verb is none of create, ls, inspect, rm" ;;
 esac

@@ -13,12 +13,11 @@ mod error;
 mod filter;
 pub mod names;
 pub mod oci;
-pub mod seccomp;
 mod stream;
 pub mod units;
 
-pub use cli::{main, parse, parse_filter, parse_filter_from};
+pub use cli::{main, parse, parse_filter};
 pub use document::{Document, Failure, MAX_DEPTH, MAX_DOCUMENT_BYTES};
 pub use error::{Context, Error, escape};
-pub use filter::{Filter, FilterArgs, emit, read_one, warn};
+pub use filter::{Filter, FilterArgs, read_one};
 pub use stream::Documents;

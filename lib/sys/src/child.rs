@@ -1,9 +1,11 @@
 //! Children: fork(2), sessions, and the ends of processes that were left to us.
 
-use crate::trace::call;
+use crate::process;
+use crate::trace::{before, call, quoted};
 use crate::{Errno, Result};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid};
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 /// fork(2): a child that runs `child`, which should become another program, and ends with the status it returns.
@@ -77,6 +79,37 @@ pub fn close_range(first: u32, last: u32) -> Result<()> {
             // SAFETY: no memory is passed; by this function's contract no owner of these numbers is left.
             let result = unsafe { nix::libc::syscall(nix::libc::SYS_close_range, first, last, 0) };
             Errno::result(result).map(drop)
+        },
+    )
+}
+
+/// Becomes the program `argv[0]`, looked up in our `PATH` if it has no slash, with `environment` (`NAME=value` each) and
+/// nothing else. Returns only on failure.
+pub fn exec_with<S: AsRef<OsStr>>(argv: &[S], environment: &[S], why: &str) -> Errno {
+    let (Ok(argv), Ok(environment)) = (process::c_strings(argv), process::c_strings(environment)) else {
+        return Errno::EINVAL;
+    };
+    let Some(program) = argv.first() else { return Errno::EINVAL };
+    if let Err(errno) = process::reset_signals() {
+        return errno;
+    }
+    before(why, || {
+        format!("execvpe({}, {}, …)", quoted(process::lossy(program)), process::shown_argv(&argv))
+    });
+    match nix::unistd::execvpe(program, &argv, &environment) {
+        Ok(never) => match never {},
+        Err(errno) => errno,
+    }
+}
+
+/// kill(2) of a child of ours that has not been waited for: until then its number is its own.
+pub fn kill(pid: i32, signal: i32, why: &str) -> Result<()> {
+    call(
+        why,
+        || format!("kill({pid}, {})", process::signal_name(signal)),
+        || {
+            // SAFETY: no memory is passed.
+            Errno::result(unsafe { nix::libc::kill(pid, signal) }).map(drop)
         },
     )
 }

@@ -2,7 +2,6 @@
 //!
 //! Usage: `wb-rootfs unpack | mount | umount | diff | enter`
 
-mod copy;
 mod diff;
 mod enter;
 mod mount;
@@ -11,14 +10,11 @@ mod unpack;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
-use wb_doc::FilterArgs;
 
 /// Layers into a root file system, and into it
 #[derive(Parser)]
 #[command(name = "wb-rootfs", version)]
 struct Cli {
-    #[command(flatten)]
-    filter: FilterArgs,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -33,12 +29,11 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
-    let Cli { filter, verb } = wb_doc::parse_filter();
-    match verb {
+    match wb_doc::parse_filter::<Cli>().verb {
         Verb::Unpack(args) => unpack::run(&args),
-        Verb::Mount(args) => mount::run(&args, &filter),
-        Verb::Umount(args) => umount::run(&args, &filter),
+        Verb::Mount(args) => mount::run(&args),
+        Verb::Umount(args) => umount::run(&args),
         Verb::Diff(args) => diff::run(&args),
-        Verb::Enter(args) => enter::run(&args, &filter),
+        Verb::Enter(args) => enter::run(&args),
     }
 }

@@ -1,0 +1,116 @@
+//! The chain that becomes the container: started with its streams, the document and a status pipe, and heard on that
+//! pipe until it has become the user's program. The document is its descriptor 3, the status pipe 4.
+
+use super::stdio;
+use nix::errno::Errno;
+use std::ffi::OsString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use wb_doc::chain::Report;
+use wb_doc::{Context, Document, Error, Failure};
+use wb_sys::{child, memfd, pipe, process};
+
+/// A report is a line; more than this is no report.
+const MAX_STATUS_BYTES: usize = 64 << 10;
+
+/// A chain on its way.
+#[derive(Debug)]
+pub struct Birth {
+    status: OwnedFd,
+    heard: Vec<u8>,
+    failure: Option<Failure>,
+}
+
+/// What the status pipe said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// The container's first process exists: its pid and start time.
+    Started(i32, u64),
+    /// The pipe has ended: the user's program runs, or the chain failed.
+    Ended(Option<Failure>),
+}
+
+impl Birth {
+    /// Starts the chain; `theirs` become its descriptors 0, 1 and 2.
+    pub fn start(chain: &[OsString], document: &Document, theirs: &[OwnedFd; 3]) -> Result<Self, Error> {
+        let document = memfd::sealed("wb-document", &document.to_line()).context(|| "document")?;
+        let (status, writer) = pipe::pipe().context(|| "status pipe")?;
+        let fds = [&theirs[0], &theirs[1], &theirs[2], &document, &writer];
+        child::fork("the chain that becomes the container", || {
+            let errno = match place_all(fds) {
+                Ok(()) => process::exec(chain, "the first program of the chain"),
+                Err(errno) => errno,
+            };
+            let name = chain.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
+            let error = Error::errno(name, errno).code(125);
+            // Nobody else is there to hear of it.
+            pipe::write(&writer, &Report::failed("wb-monitor", "run", &error).to_line()).ok();
+            125
+        })
+        .context(|| "fork")?;
+        pipe::set_nonblocking(&status, true).context(|| "status pipe")?;
+        Ok(Self { status, heard: Vec::new(), failure: None })
+    }
+
+    /// Reads the status pipe; `None` where nothing complete has come.
+    pub fn hear(&mut self) -> Option<News> {
+        loop {
+            if let Some(at) = memchr::memchr(b'\n', &self.heard) {
+                let line: Vec<u8> = self.heard.drain(..=at).collect();
+                match Report::parse(&line) {
+                    Ok(Report::Started { pid, start_time }) => return Some(News::Started(pid, start_time)),
+                    // The first failure is the cause.
+                    Ok(Report::Failed { error }) => drop(self.failure.get_or_insert(error)),
+                    Err(error) => self.fail(&error),
+                }
+                continue;
+            }
+            let mut chunk = [0; 4096];
+            match pipe::read(&self.status, &mut chunk) {
+                Ok(0) => return Some(News::Ended(self.failure.take())),
+                Ok(_) if self.heard.len() > MAX_STATUS_BYTES => {
+                    self.heard.clear();
+                    self.fail(&Error::new("a status line without an end"));
+                }
+                Ok(count) => self.heard.extend_from_slice(&chunk[..count]),
+                Err(Errno::EAGAIN) => return None,
+                Err(errno) => {
+                    self.fail(&Error::errno("status pipe", errno));
+                    return Some(News::Ended(self.failure.take()));
+                }
+            }
+        }
+    }
+
+    fn fail(&mut self, error: &Error) {
+        self.failure.get_or_insert(Failure::new("wb-monitor", "run", &error.clone().code(125)));
+    }
+}
+
+impl AsFd for Birth {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.status.as_fd()
+    }
+}
+
+/// Puts the descriptors on the numbers 0, 1, 2 and so on. First all are moved out of the way, since one may stand
+/// where another has to go.
+fn place_all(fds: [&OwnedFd; 5]) -> wb_sys::Result<()> {
+    let mut moved = Vec::with_capacity(fds.len());
+    for fd in fds {
+        let number = nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(16))?;
+        moved.push(wb_sys::fd::inherited(number)?);
+    }
+    for (number, fd) in (0..).zip(&moved) {
+        child::place(fd, number)?;
+    }
+    Ok(())
+}
+
+/// Gives up this process's own standard streams: nobody shall wait for the end of a pipe because of the monitor.
+pub fn leave_streams(keep_stderr: bool) -> Result<(), Error> {
+    let null = stdio::null().context(|| "/dev/null")?;
+    for number in 0..if keep_stderr { 2 } else { 3 } {
+        child::place(&null, number).context(|| "standard streams")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,370 @@
+//! The monitor: one small process that stays with a container for its life. It owns the container's streams and log,
+//! serves clients, waits for the end, writes down how it was, and has everything cleaned up.
+
+mod birth;
+mod feed;
+mod finish;
+mod life;
+mod log;
+mod oom;
+mod record;
+mod stdio;
+mod viewer;
+
+pub use birth::leave_streams;
+pub use log::numbered;
+
+use crate::message::{Answer, Request, Streams};
+use crate::settings::Settings;
+use birth::Birth;
+use finish::Finish;
+use log::{Log, Stream};
+use nix::sys::signal::Signal;
+use record::{End, Record};
+use std::ffi::OsString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+use stdio::{Ours, STREAMS, Stdio};
+use viewer::{Viewer, read_output};
+use wb_doc::{Context, Document, Error};
+use wb_store::lock::Lock;
+use wb_store::{Place, record as store};
+use wb_sys::poll::{self, Set};
+use wb_sys::signal::Signals;
+use wb_sys::tty::Size;
+use wb_sys::{child, pipe, socket};
+
+/// How much output is taken in one turn.
+const READ_BYTES: usize = 64 << 10;
+/// The name of the socket in the container's run directory.
+pub const SOCKET: &str = "attach.sock";
+const LOCK: &str = "monitor.lock";
+
+/// What a monitor is given.
+#[derive(Debug)]
+pub struct Task {
+    /// Where.
+    pub place: Place,
+    /// The container.
+    pub id: String,
+    /// Its document.
+    pub document: Document,
+    /// What the document says.
+    pub settings: Settings,
+    /// The chain that becomes the container.
+    pub chain: Vec<OsString>,
+    /// The clean-up program.
+    pub finish: Option<OsString>,
+    /// The size of the user's terminal.
+    pub size: Option<Size>,
+    /// What the client that waits in the foreground wants.
+    pub wanted: Streams,
+}
+
+/// Where a container is in its life.
+#[derive(Debug)]
+enum Phase {
+    /// The chain is on its way.
+    Birth(Birth),
+    /// The user's program runs.
+    Running,
+    /// It has ended and will be started again.
+    Waiting(Instant),
+    /// It has ended, and the clean-up program runs.
+    Finishing(Finish),
+    /// Everything is done.
+    Over,
+}
+
+/// How it came to its end.
+#[derive(Debug, Clone)]
+enum Outcome {
+    Failed { code: u8, message: String },
+    Exited(End),
+}
+
+#[derive(Debug)]
+struct Monitor {
+    task: Task,
+    record: Record,
+    directory: PathBuf,
+    signals: Signals,
+    listener: OwnedFd,
+    lock: Option<Lock>,
+    phase: Phase,
+    /// The container's first process while it lives.
+    init: Option<(i32, u64)>,
+    /// How it ended, if that was before the status pipe did.
+    ended: Option<End>,
+    outcome: Option<Outcome>,
+    ours: Ours,
+    log: Log,
+    viewers: Vec<Viewer>,
+    /// Signals that came before there was a process.
+    pending: Vec<i32>,
+    stopping: bool,
+    restarts: u64,
+    started_at: Option<Instant>,
+    /// Restarts since it last ran for a while.
+    quick_restarts: u32,
+    /// The file that counts out-of-memory kills, and how many of them are known.
+    ooms: (Option<PathBuf>, u64),
+    note: String,
+    buffer: Box<[u8]>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Token {
+    Signals,
+    Listener,
+    Status,
+    Complaints,
+    Output(Stream),
+    Viewer(usize),
+    Lagging(usize, Stream),
+}
+
+/// Runs a monitor to the end of its container. `client` is the other end of the one in the foreground.
+///
+/// A failure to begin is returned, after it has been told to the client.
+pub fn run(task: Task, client: OwnedFd) -> Result<(), Error> {
+    let mut first = Viewer::new(client, true);
+    let begun = pipe::set_nonblocking(&first, true)
+        .context(|| "socket")
+        .and_then(|()| leave(task.settings.run.detach))
+        .and_then(|()| Monitor::begin(task));
+    let mut monitor = match begun {
+        Ok(monitor) => monitor,
+        Err(error) => {
+            first.send(&Answer::Failed { code: 125, message: format!("wb-monitor: run: {error}") });
+            return Err(error);
+        }
+    };
+    monitor.welcome(first);
+    monitor.live();
+    Ok(())
+}
+
+/// Leaves the session and the streams of the one who called.
+fn leave(detach: bool) -> Result<(), Error> {
+    child::new_session().context(|| "setsid")?;
+    child::become_subreaper().context(|| "subreaper")?;
+    // A trace goes where the user looks, as long as that holds nobody up.
+    leave_streams(wb_sys::trace::is_on() && !detach)
+}
+
+impl Monitor {
+    fn begin(mut task: Task) -> Result<Self, Error> {
+        let run = task.place.container_run(&task.id);
+        make_directory(&run)?;
+        let lock = Lock::try_exclusive(&run.join(LOCK))?
+            .ok_or_else(|| Error::new(format!("{}: has a monitor already", task.id)))?;
+        let signals =
+            Signals::take(&[Signal::SIGCHLD as i32, Signal::SIGTERM as i32]).context(|| "signals")?;
+        let path = run.join(SOCKET);
+        // One that a killed monitor left; the lock says that there is no other.
+        std::fs::remove_file(&path).ok();
+        let listener = socket::listen_at(&path).context(|| path.display().to_string())?;
+        let stdio = Stdio::new(&task.settings, task.size)?;
+        let birth = Birth::start(&task.chain, &task.document, &stdio.theirs)?;
+        let directory = task.place.container(&task.id);
+        let log = Log::open(directory.join("log"), task.settings.log);
+        let record = Record::new(task.place.clone(), task.id.clone(), task.settings.run.remove);
+        let counter = oom::counter(&task.document);
+        // Nothing needs it any more, and the monitor stays as long as the container.
+        task.document = Document::default();
+        Ok(Self {
+            record,
+            directory,
+            signals,
+            listener,
+            lock: Some(lock),
+            phase: Phase::Birth(birth),
+            init: None,
+            ended: None,
+            outcome: None,
+            ours: stdio.ours,
+            log,
+            viewers: Vec::new(),
+            pending: Vec::new(),
+            stopping: false,
+            restarts: 0,
+            started_at: None,
+            quick_restarts: 0,
+            ooms: (counter, 0),
+            note: String::new(),
+            buffer: vec![0; READ_BYTES].into(),
+            task,
+        })
+    }
+
+    fn welcome(&mut self, mut first: Viewer) {
+        let wanted = self.task.wanted;
+        if wanted != Streams::default() && first.attach(wanted, &self.ours).is_err() {
+            first.leave();
+        }
+        self.viewers.push(first);
+    }
+
+    fn live(&mut self) {
+        let mut set = Set::default();
+        while !matches!(self.phase, Phase::Over) {
+            self.gather(&mut set);
+            let deadline = if let Phase::Waiting(until) = self.phase { Some(until) } else { None };
+            if set.wait(deadline).is_err() {
+                continue;
+            }
+            for index in 0..set.len() {
+                let (token, events) = set.at(index);
+                if events != 0 {
+                    self.handle(token);
+                }
+            }
+            if deadline.is_some_and(|until| Instant::now() >= until) {
+                self.again();
+            }
+            self.viewers.retain(|viewer| !viewer.is_gone());
+        }
+        self.farewell();
+    }
+
+    fn gather(&self, set: &mut Set<Token>) {
+        set.clear();
+        set.add(&self.signals, poll::IN, Token::Signals);
+        set.add(&self.listener, poll::IN, Token::Listener);
+        match &self.phase {
+            Phase::Birth(birth) => set.add(birth, poll::IN, Token::Status),
+            Phase::Finishing(finish) => {
+                if let Some(fd) = finish.complaints() {
+                    set.add(fd, poll::IN, Token::Complaints);
+                }
+            }
+            _ => {}
+        }
+        if !self.viewers.iter().any(Viewer::holds_up) {
+            for stream in STREAMS {
+                if let Some(fd) = &self.ours.output[stream as usize] {
+                    set.add(fd, poll::IN, Token::Output(stream));
+                }
+            }
+        }
+        for (index, viewer) in self.viewers.iter().enumerate() {
+            set.add(viewer, poll::IN, Token::Viewer(index));
+            for (stream, fd) in viewer.lagging() {
+                set.add(fd, poll::OUT, Token::Lagging(index, stream));
+            }
+        }
+    }
+
+    fn handle(&mut self, token: Token) {
+        match token {
+            Token::Signals => self.on_signals(),
+            Token::Listener => {
+                while let Ok(Some(socket)) = socket::accept(&self.listener) {
+                    self.viewers.push(Viewer::new(socket, false));
+                }
+            }
+            Token::Status => self.on_status(),
+            Token::Complaints => {
+                if let Phase::Finishing(finish) = &mut self.phase {
+                    finish.listen();
+                }
+            }
+            Token::Output(stream) => {
+                self.take_output(stream);
+            }
+            Token::Viewer(index) => self.on_request(index),
+            Token::Lagging(index, stream) => {
+                if let Some(viewer) = self.viewers.get_mut(index) {
+                    viewer.catch_up(stream);
+                }
+            }
+        }
+    }
+
+    /// Takes one piece of output and gives it to the log and to every client; whether there was any.
+    fn take_output(&mut self, stream: Stream) -> bool {
+        let Some(fd) = &self.ours.output[stream as usize] else { return false };
+        // Pages are shared with the clients' pipes before they are read: clients cost no copy.
+        for viewer in &mut self.viewers {
+            viewer.share(stream, (!self.ours.tty).then_some(fd.as_fd()), READ_BYTES);
+        }
+        match read_output(fd.as_fd(), &mut self.buffer) {
+            Ok(0) => self.ours.output[stream as usize] = None,
+            Ok(count) => {
+                let piece = &self.buffer[..count];
+                for viewer in &mut self.viewers {
+                    viewer.feed(stream, piece, &self.directory);
+                }
+                self.log.write(stream, piece);
+                return true;
+            }
+            Err(nix::errno::Errno::EAGAIN) => {}
+            Err(_) => self.ours.output[stream as usize] = None,
+        }
+        if self.ours.output[stream as usize].is_none() {
+            self.end_output(stream);
+        }
+        false
+    }
+
+    /// Nothing more comes from a stream: clients that have everything see its end at once.
+    fn end_output(&mut self, stream: Stream) {
+        self.ours.output[stream as usize] = None;
+        for viewer in &mut self.viewers {
+            viewer.end_if_direct(stream);
+        }
+    }
+
+    /// Serves what a client asks for. It may have been let go in this very turn.
+    fn on_request(&mut self, index: usize) {
+        while let Some(viewer) = self.viewers.get_mut(index) {
+            let request = viewer.receive();
+            // The input of the client in the foreground is the container's; that of others comes and goes.
+            let owns_input = viewer.primary && viewer.has_input && !self.ours.tty;
+            match request {
+                None if viewer.is_gone() && owns_input => self.ours.input = None,
+                Some(Request::Attach(streams)) => {
+                    if viewer.attach(streams, &self.ours).is_err() {
+                        viewer.leave();
+                    }
+                    if matches!(self.phase, Phase::Running) {
+                        viewer.send(&Answer::Running);
+                    }
+                }
+                Some(Request::Signal(number)) => self.signal(number),
+                Some(Request::StdinEnd) if owns_input => self.ours.input = None,
+                // As in a pipeline: who writes to a reader that has left gets EPIPE.
+                Some(Request::Broken(stderr)) if viewer.primary => {
+                    self.ours.output[usize::from(stderr)] = None;
+                }
+                None | Some(Request::StdinEnd | Request::Broken(_)) => {}
+                Some(Request::Detach) => {
+                    viewer.leave();
+                    return;
+                }
+                Some(Request::Stop) => self.stop(),
+            }
+            if request.is_none() {
+                return;
+            }
+        }
+    }
+
+    fn signal(&mut self, number: i32) {
+        match self.init {
+            // It is our child: its number is its own until we have waited for it.
+            Some((pid, _)) => {
+                child::kill(pid, number, "a client asked for it").ok();
+            }
+            None => self.pending.push(number),
+        }
+    }
+}
+
+fn make_directory(path: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::DirBuilderExt;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.context(|| format!("mkdir {}", path.display()))
+}

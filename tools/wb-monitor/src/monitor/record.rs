@@ -1,0 +1,125 @@
+//! What the monitor writes into the container's record: that it runs, that it ended and how.
+
+use crate::clock;
+use wb_doc::{Document, Error};
+use wb_store::atomic::Durability;
+use wb_store::{Place, record};
+use wb_sys::proc;
+
+/// The container whose record it is.
+#[derive(Debug)]
+pub struct Record {
+    place: Place,
+    id: String,
+    /// A record that goes with the container need not survive a power cut.
+    transient: bool,
+}
+
+/// How a container ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    /// Its exit status, 128 + N if signal N killed it.
+    pub code: u8,
+    /// Whether the kernel killed it for want of memory.
+    pub oom_killed: bool,
+}
+
+impl Record {
+    /// The record of `id`.
+    pub fn new(place: Place, id: String, transient: bool) -> Self {
+        Self { place, id, transient }
+    }
+
+    /// The first process exists. Written before it becomes the user's program, so that no process of ours is ever
+    /// unknown; a birth that fails takes it back.
+    pub fn started(&self, pid: i32, start_time: u64, restarts: u64) -> Result<(), Error> {
+        let (me, my_start) = myself()?;
+        let boot_id = proc::boot_id().map_err(|errno| Error::errno("boot_id", errno))?;
+        self.update(Durability::Visible, |document| {
+            for (member, value) in [
+                ("status", "running".into()),
+                ("pid", pid.into()),
+                ("startTime", start_time.into()),
+                ("bootId", boot_id.into()),
+                ("oomKilled", false.into()),
+                ("startedAt", clock::now_text().into()),
+                ("restartCount", restarts.into()),
+                ("monitor", serde_json::json!({ "pid": me, "startTime": my_start })),
+            ] {
+                set(document, member, value)?;
+            }
+            for member in ["exitCode", "stopped", "error", "logFailure"] {
+                document.remove(&format!("/wb/state/{member}"));
+            }
+            Ok(())
+        })
+    }
+
+    /// The chain failed: the container is as it was before, but for the reason.
+    pub fn failed(&self, code: u8, message: &str) -> Result<(), Error> {
+        self.update(Durability::Visible, |document| {
+            without_process(document);
+            set(document, "status", "created".into())?;
+            set(document, "exitCode", code.into())?;
+            set(document, "error", message.into())
+        })
+    }
+
+    /// It ended, and will be started again.
+    pub fn restarting(&self, end: End) -> Result<(), Error> {
+        self.update(Durability::Visible, |document| {
+            let monitor = document.remove("/wb/state/monitor");
+            without_process(document);
+            document.set("/wb/state/monitor", monitor)?;
+            ended(document, "restarting", end)
+        })
+    }
+
+    /// It ended. `stopped` says that somebody wanted it to, which a restart policy respects after a reboot.
+    pub fn exited(&self, end: End, stopped: bool, log_failure: Option<String>) -> Result<(), Error> {
+        let durability = if self.transient { Durability::Visible } else { Durability::Durable };
+        self.update(durability, |document| {
+            without_process(document);
+            ended(document, "exited", end)?;
+            if stopped {
+                set(document, "stopped", true.into())?;
+            }
+            if let Some(failure) = log_failure {
+                set(document, "logFailure", failure.into())?;
+            }
+            Ok(())
+        })
+    }
+
+    fn update(
+        &self,
+        durability: Durability,
+        change: impl FnOnce(&mut Document) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        record::update(&self.place, &self.id, durability, change).map(drop)
+    }
+}
+
+fn ended(document: &mut Document, status: &str, end: End) -> Result<(), Error> {
+    set(document, "status", status.into())?;
+    set(document, "exitCode", end.code.into())?;
+    set(document, "oomKilled", end.oom_killed.into())?;
+    set(document, "finishedAt", clock::now_text().into())
+}
+
+fn set(document: &mut Document, member: &str, value: serde_json::Value) -> Result<(), Error> {
+    document.set(&format!("/wb/state/{member}"), value)
+}
+
+fn without_process(document: &mut Document) {
+    for member in ["pid", "startTime", "monitor"] {
+        document.remove(&format!("/wb/state/{member}"));
+    }
+}
+
+/// This process's pid and start time.
+fn myself() -> Result<(i32, u64), Error> {
+    let pid = nix::unistd::getpid().as_raw();
+    let start = proc::start_time(pid).map_err(|errno| Error::errno("/proc/self/stat", errno))?;
+    Ok((pid, start))
+}

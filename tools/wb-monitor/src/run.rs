@@ -1,0 +1,113 @@
+//! `run`: starts a container's monitor in the background and stays as its first client, or leaves once it runs.
+
+use crate::client::{self, Options, keys};
+use crate::message::Streams;
+use crate::monitor::{self, Task};
+use crate::settings::Settings;
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use wb_doc::{Context, Error};
+use wb_store::{Place, record};
+use wb_sys::{child, socket, tty};
+
+/// The flags of `run`.
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// Run this program with the container's id when the container has ended, and wait for it
+    #[arg(long, value_name = "PROGRAM")]
+    finish: Option<OsString>,
+    /// Leave as soon as the container runs, and print its id
+    #[arg(short, long, conflicts_with = "attach")]
+    detach: bool,
+    /// Stay until the container ends, whatever its document says
+    #[arg(short, long)]
+    attach: bool,
+    /// With --attach: connect standard input too
+    #[arg(short, long)]
+    interactive: bool,
+    /// The container's id, its name, or the start of its id
+    #[arg(value_name = "ID")]
+    id: OsString,
+    /// The chain of programs that becomes the container
+    #[arg(last = true, required = true, value_name = "CHAIN")]
+    chain: Vec<OsString>,
+}
+
+/// Runs a container.
+pub fn run(args: RunArgs) -> Result<ExitCode, Error> {
+    // Nothing is inherited but the standard streams: whoever waits for a pipe's end must not wait for the container.
+    child::close_range(3, u32::MAX).context(|| "close_range")?;
+    let place = Place::from_env()?;
+    let id = record::resolve(&place, &args.id.to_string_lossy())?;
+    let document = record::read(&place, &id)?;
+    let mut settings = Settings::of(&document)?;
+    apply(&args, &mut settings);
+    let wanted = streams(&args, &settings);
+    if wanted.stdin && settings.tty && !std::io::stdin().is_terminal() {
+        return Err(Error::new("the input device is not a terminal").hint("-t wants one; -i alone does not"));
+    }
+    let options = Options {
+        sig_proxy: settings.run.sig_proxy.unwrap_or(true),
+        keys: keys::Keys::parse(settings.run.detach_keys.as_deref().unwrap_or(keys::DEFAULT))?,
+        detach: settings.run.detach,
+    };
+    let detach = settings.run.detach;
+    let size = tty::size(std::io::stdin()).or_else(|_| tty::size(std::io::stdout())).ok();
+    let task = Task {
+        place,
+        id: id.clone(),
+        document,
+        settings,
+        chain: args.chain,
+        finish: args.finish,
+        size,
+        wanted,
+    };
+    let signals = client::signals()?;
+    let (ours, theirs) = socket::pair().context(|| "socketpair")?;
+    // What each side has for itself; the other one drops its copy.
+    let (mut mine, mut its) = (Some((ours, signals)), Some((task, theirs)));
+    child::fork("the monitor, which outlives this client", || {
+        drop(mine.take());
+        match its.take().map(|(task, socket)| monitor::run(task, socket)) {
+            Some(Ok(())) => 0,
+            _ => 125,
+        }
+    })
+    .context(|| "fork")?;
+    drop(its);
+    let Some((socket, signals)) = mine else { return Ok(ExitCode::from(125)) };
+    let code = client::attend(socket, signals, options)?;
+    if detach && code == 0 {
+        let mut out = std::io::stdout();
+        // Whoever does not want to know the id has closed the pipe.
+        writeln!(out, "{id}").ok();
+    }
+    Ok(ExitCode::from(code))
+}
+
+fn apply(args: &RunArgs, settings: &mut Settings) {
+    if args.attach {
+        settings.run.detach = false;
+        settings.run.attach.clear();
+    } else if args.detach {
+        settings.run.detach = true;
+    }
+    if let Some(path) = &settings.run.pidfile {
+        // The monitor's working directory is another.
+        settings.run.pidfile =
+            std::path::absolute(path).ok().and_then(|path| path.into_os_string().into_string().ok());
+    }
+}
+
+fn streams(args: &RunArgs, settings: &Settings) -> Streams {
+    if settings.run.detach {
+        return Streams::default();
+    }
+    Streams {
+        stdin: settings.attaches("stdin") && (!args.attach || args.interactive),
+        stdout: settings.attaches("stdout"),
+        stderr: settings.attaches("stderr"),
+    }
+}

@@ -1,3 +1,0 @@
-# wb logout [REGISTRY]
-# Forget the password for a registry.
-exec wb-pull logout "$@"

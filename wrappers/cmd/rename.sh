@@ -1,5 +1,0 @@
-# wb rename CONTAINER NAME
-# Give a container another name.
-. "$WB_FLOWS/lib.sh"
-[ $# -eq 2 ] || wb_usage 'name a container, and its new name'
-exec wb-state rename "$@"

@@ -1,3 +1,0 @@
-# wb update [OPTIONS] CONTAINER...
-# Change the limits of containers, also while they run.
-wb-spec -n update "$@" | wb-cgroup set | wb-state put --quiet
