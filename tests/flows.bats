@@ -18,7 +18,10 @@ status_of () { wb inspect "$1" | jq -r '.[0].wb.state.status'; }
 
 @test "the exit status comes back" {
   must_fail 7 wb run --rm busybox sh -c 'exit 7'
-  must_fail 137 wb run --rm --net none busybox sh -c 'kill -9 $$'
+  wb run -d --name killed --net none busybox sleep 100 >/dev/null
+  wb kill killed
+  [ "$(wb wait killed)" = 137 ]
+  wb rm killed
   wb run --rm busybox true
 }
 
@@ -192,7 +195,7 @@ run" ]
 
 @test "memory: what exceeds the limit is killed, and the record says so" {
   must_fail 137 wb run --name hog --net none -m 16m --memory-swap 16m busybox \
-    sh -c 'dd if=/dev/zero of=/dev/null bs=64m count=1'
+    sh -c 'dd if=/dev/zero of=/dev/null bs=64M count=1'
   [ "$(wb inspect hog | jq '.[0].wb.state.oomKilled')" = true ]
   wb rm hog
 }
@@ -221,7 +224,7 @@ run" ]
   wb-spec -n run --id joint --net none busybox echo from runc | jq -c . | wb-pull | jq -c . | wb-rootfs mount |
     jq 'del(.wb, .linux.cgroupsPath, .linux.resources)' >bundle/config.json
   [ "$(runc --root "$WB_SCRATCH/runc" run --bundle bundle "joint-$WB_MACHINE_HASH")" = 'from runc' ]
-  wb-rootfs -n --id joint umount --purge >/dev/null
+  wb-rootfs -n umount --id joint --purge >/dev/null
 }
 
 @test "ten at once" {

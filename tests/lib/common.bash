@@ -18,28 +18,14 @@ bats_require_minimum_version 1.5.0
 
 # shellcheck source=tests/lib/machine.bash
 . "${BASH_SOURCE[0]%/*}/machine.bash"
+# shellcheck source=tests/lib/find-bin.bash
+. "${BASH_SOURCE[0]%/*}/find-bin.bash"
 
 WB_CHECKOUT=$(cd "${BASH_SOURCE[0]%/*}/../.." && pwd)
 export WB_FIXTURES=${WB_FIXTURES:-$WB_CHECKOUT/target/fixtures}
 
-# The directory of the newest built tools.
-wb_find_bin () {
-  local newest
-  if [ -n "${WB_BIN:-}" ]; then
-    echo "$WB_BIN"
-    return
-  fi
-  newest=$(find "${CARGO_TARGET_DIR:-$WB_CHECKOUT/target}"/*/{release,debug} -maxdepth 1 -type f -name 'wb-*' \
-    -perm -u+x -printf '%T@ %p\n' 2>/dev/null | sort -rn | head -n 1 | cut -d' ' -f2-)
-  [ -n "$newest" ] || {
-    echo "no built tools: run cargo build, or set WB_BIN" >&2
-    return 1
-  }
-  echo "${newest%/*}"
-}
-
 wb_setup () {
-  WB_BIN=$(wb_find_bin) || return
+  WB_BIN=$(wb_find_bin "$WB_CHECKOUT") || return
   export WB_BIN
   # A path without links: the kernel writes the real one into mountinfo.
   WB_SCRATCH=$(cd "$(mktemp -d "${TMPDIR:-/tmp}/wb-test.XXXXXX")" && pwd -P) || return
@@ -47,7 +33,8 @@ wb_setup () {
   export PATH=$WB_BIN:$WB_CHECKOUT/wrappers:$PATH
   unset WB_TRACE WB_DOC CNI_COMMAND
   # What the tools call the things that the whole machine shares, such as bridges, in this place.
-  WB_MACHINE_HASH=$(printf '%s\0%s' "$WB_ROOT" "$WB_RUN" | sha256sum | cut -c1-6)
+  WB_MACHINE_HASH=$(printf '%s\0%s' "$WB_ROOT" "$WB_RUN" | sha256sum)
+  WB_MACHINE_HASH=${WB_MACHINE_HASH:0:6}
   export WB_MACHINE_HASH
   wb_machine >"$WB_SCRATCH/machine.before"
   wb_watchdog_start
@@ -71,8 +58,8 @@ wb_teardown () {
     wb_sweep
   fi
   # The parent of the place's cgroups may stay while the place does; empty it goes with it.
-  rmdir /sys/fs/cgroup/{,*/}"wb-$WB_MACHINE_HASH" 2>/dev/null || true
-  if grep -qF " $WB_SCRATCH" /proc/self/mountinfo; then
+  rmdir /sys/fs/cgroup/{,*/}wb-"$WB_MACHINE_HASH" 2>/dev/null || true
+  if [ -n "$(wb_mounts)" ]; then
     echo "still mounted below $WB_SCRATCH: not deleted" >&2
     return 1
   fi
@@ -89,10 +76,11 @@ must_fail () {
     echo "must_fail: 0 is not a failure" >&2
     return 1
   }
-  case $(type -t "$1") in
-  file) run --separate-stderr timeout "${WB_COMMAND_TIMEOUT:-60}" "$@" ;;
-  *) run --separate-stderr "$@" ;;
-  esac
+  local run=(run --separate-stderr)
+  # 127 must be announced, or bats warns of a command that is not there.
+  if [ "$want" -eq 127 ]; then run+=(-127); fi
+  if [ "$(type -t "$1")" = file ]; then run+=(timeout "${WB_COMMAND_TIMEOUT:-60}"); fi
+  "${run[@]}" "$@"
   # shellcheck disable=SC2154 # run sets status, output and stderr
   [ "$status" -eq "$want" ] || {
     printf 'expected status %s, got %s: %s\nstdout: %s\nstderr: %s\n' \
@@ -149,21 +137,39 @@ make_busybox_image () {
 
 # --- the machine -------------------------------------------------------------------------------------------
 
-# What belongs to this test's place (or, when strict, is new on the machine), one a line.
+# What wb_machine shows that is this place's (or, when strict, that is new).
+wb_machine_news () {
+  local line before
+  before=$'\n'$(<"$WB_SCRATCH/machine.before")$'\n'
+  wb_machine | while read -r line; do
+    case $before in *$'\n'"$line"$'\n'*) continue ;; esac
+    case ${WB_TEST_STRICT:-}/$line in 1/* | *"$WB_MACHINE_HASH"*) echo "$line" ;; esac
+  done
+}
+
+# The mounts of this place, the last first.
+wb_mounts () {
+  local path mounts=
+  while read -r _ _ _ _ path _; do
+    case $path in "$WB_SCRATCH" | "$WB_SCRATCH"/*) mounts=$path$'\n'$mounts ;; esac
+  done </proc/self/mountinfo
+  printf %s "$mounts"
+}
+
+# What is left of this place, one a line.
 wb_leftovers () {
   # In a subshell always: the programs run here must not look like this place's own.
   export -n WB_ROOT WB_RUN
-  grep -F " $WB_SCRATCH" /proc/self/mountinfo | sed 's/^/mount: /'
-  wb_machine | sort | comm -13 <(sort "$WB_SCRATCH/machine.before") - |
-    if [ "${WB_TEST_STRICT:-}" = 1 ]; then cat; else grep -F -- "$WB_MACHINE_HASH"; fi
   local path
-  for path in $(wb_cgroups); do echo "cgroup: $path"; done
+  wb_mounts | while read -r path; do echo "mount $path"; done
+  wb_machine_news
+  for path in $(wb_cgroups); do echo "cgroup $path"; done
   for path in "$WB_ROOT"/containers/* "$WB_ROOT"/names/* "$WB_RUN"/containers/*; do
-    if [ -e "$path" ] || [ -L "$path" ]; then echo "file: $path"; fi
+    if [ -e "$path" ] || [ -L "$path" ]; then echo "file $path"; fi
   done
   for path in $(wb_processes); do
     if [ -d "/proc/$path" ]; then
-      echo "process: $path $(tr '\0' ' ' 2>/dev/null <"/proc/$path/cmdline")"
+      echo "process $path $(tr '\0' ' ' 2>/dev/null <"/proc/$path/cmdline")"
     fi
   done
   return 0
@@ -198,7 +204,7 @@ wb_forget_networks () {
   for file in "$WB_ROOT"/networks/*.conflist; do
     [ -e "$file" ] || continue
     name=${file##*/}
-    within 20 wb-netns -n network rm --network "${name%.conflist}" >/dev/null || true
+    within 20 wb-netns network rm "${name%.conflist}" >/dev/null || true
   done
 }
 
@@ -206,16 +212,14 @@ wb_forget_networks () {
 wb_sweep () (
   export -n WB_ROOT WB_RUN
   for pid in $(wb_processes); do kill -KILL "$pid" 2>/dev/null; done
-  grep -F " $WB_SCRATCH" /proc/self/mountinfo | cut -d' ' -f5 | sort -r | xargs -r -d '\n' -n 1 umount -l
-  wb_machine | sort | comm -13 <(sort "$WB_SCRATCH/machine.before") - |
-    if [ "${WB_TEST_STRICT:-}" = 1 ]; then cat; else grep -F -- "$WB_MACHINE_HASH"; fi |
-    while read -r kind name; do
-      case $kind in
-      interface) ip link del "$name" 2>/dev/null ;;
-      netns) ip netns del "$name" ;;
-      nft) nft "delete $name" ;;
-      esac
-    done
+  wb_mounts | while read -r path; do umount -l "$path"; done
+  wb_machine_news | while read -r kind name; do
+    case $kind in
+    interface) ip link del "$name" 2>/dev/null ;;
+    netns) ip netns del "$name" ;;
+    nft) nft "delete $name" ;;
+    esac
+  done
   sleep 0.1
   for path in $(wb_cgroups); do rmdir "$path"; done
 )

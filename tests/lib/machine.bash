@@ -2,7 +2,10 @@
 
 # The shared things of the whole machine, one a line.
 wb_machine () {
-  ip -o link show 2>/dev/null | sed -E 's/^[0-9]+: ([^:@]+).*/interface \1/'
-  if [ -d /run/netns ]; then find /run/netns -mindepth 1 -printf 'netns %f\n'; fi
-  nft list tables 2>/dev/null | sed 's/^/nft /'
+  local path
+  for path in /sys/class/net/*; do echo "interface ${path##*/}"; done
+  for path in /run/netns/*; do
+    if [ -e "$path" ]; then echo "netns ${path##*/}"; fi
+  done
+  nft list tables 2>/dev/null | while read -r path; do echo "nft $path"; done
 }

@@ -19,7 +19,8 @@ wb_undo () {
 # The default network is made on first use.
 wb_default_network () {
     [ -e "${WB_ROOT:-/var/lib/wb}/networks/bridge.conflist" ] ||
-        wb-ipam -n create --network bridge | wb-netns network create >/dev/null
+        wb-ipam -n create --network bridge | wb-netns network create >/dev/null ||
+        exit 125
 }
 
 # Runs a flow's function for each container named, side by side; names those for which it worked.

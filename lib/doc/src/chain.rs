@@ -79,6 +79,11 @@ pub enum Report {
         /// Its start time in clock ticks after boot (proc(5), `/proc/PID/stat`, field 22).
         start_time: u64,
     },
+    /// The container is complete, and waits to be started before the user's program is executed.
+    Ready {
+        /// Always true.
+        ready: bool,
+    },
     /// A program of the chain failed; the user's program was not executed.
     Failed {
         /// Which one, and why.

@@ -24,7 +24,12 @@ pub fn parse<C: Parser>() -> C {
 /// As [`parse`], for a tool that stands in a pipe: a usage error also goes down the pipe as a failed document,
 /// since the next stage would take an empty input for success.
 pub fn parse_filter<C: Parser>() -> C {
-    C::try_parse().unwrap_or_else(|error| end(&error, true))
+    parse_filter_from(std::env::args_os())
+}
+
+/// As [`parse_filter`], from given words, the first being the tool's name.
+pub fn parse_filter_from<C: Parser>(words: impl Iterator<Item = std::ffi::OsString>) -> C {
+    C::try_parse_from(words).unwrap_or_else(|error| end(&error, true))
 }
 
 #[allow(clippy::print_stdout, clippy::print_stderr, reason = "help is the product here")]

@@ -25,18 +25,26 @@ pub struct Filter {
     tool: &'static str,
     verb: &'static str,
     undoing: bool,
+    ids_only: bool,
 }
 
 impl Filter {
     /// A verb that does something: it leaves a document that carries a failure alone.
     pub fn doing(tool: &'static str, verb: &'static str) -> Self {
-        Self { tool, verb, undoing: false }
+        Self { tool, verb, undoing: false, ids_only: false }
     }
 
     /// A verb that undoes: it acts on a failed document too, so that one failure does not keep the rest of a
     /// container on the machine. The first failure stays in the document.
     pub fn undoing(tool: &'static str, verb: &'static str) -> Self {
-        Self { tool, verb, undoing: true }
+        Self { tool, verb, undoing: true, ids_only: false }
+    }
+
+    /// Prints each document's id instead of the document, for a shell; nothing for one without an id.
+    #[must_use]
+    pub fn printing_ids(mut self, on: bool) -> Self {
+        self.ids_only = on;
+        self
     }
 
     /// Runs `each` over every document and passes it on.
@@ -52,7 +60,7 @@ impl Filter {
         let mut out = Output::stdout();
         let documents = match open(args) {
             Ok(documents) => documents,
-            Err(error) => return ExitCode::from(self.report(&error)),
+            Err(error) => return emit(self.tool, self.verb, Err(error)),
         };
         for next in documents {
             let mut document = match next {
@@ -71,12 +79,17 @@ impl Filter {
                 if let Err(error) = each(&mut document) {
                     self.report(&error);
                     document.fail(self.tool, self.verb, &error);
+                    if self.undoing {
+                        // Whatever failed first: something is left, and the record of it must stay.
+                        document.set("/wb/error/undo", true).ok();
+                    }
                 }
             }
             if let (0, Some(failure)) = (code, document.failure()) {
                 code = failure.code.max(1);
             }
-            if let Err(error) = out.write(&document) {
+            let written = if self.ids_only { out.write_id(&document) } else { out.write(&document) };
+            if let Err(error) = written {
                 if error.kind() == ErrorKind::BrokenPipe {
                     return ExitCode::from(141);
                 }
@@ -92,6 +105,33 @@ impl Filter {
     /// Prints a failure on standard error and returns its exit status.
     pub fn report(self, error: &Error) -> u8 {
         report(self.tool, self.verb, error)
+    }
+}
+
+/// Writes the document a tool made from nothing, or its failure: once on standard error, and, unless a person
+/// reads the output, down the pipe as a document that holds nothing else.
+pub fn emit(tool: &str, verb: &str, made: Result<Document, Error>) -> ExitCode {
+    let (document, code) = match made {
+        Ok(document) => (document, 0),
+        Err(error) => {
+            let code = report(tool, verb, &error).max(1);
+            if io::stdout().is_terminal() {
+                return ExitCode::from(code);
+            }
+            let mut failed = Document::default();
+            failed.fail(tool, verb, &error);
+            (failed, code)
+        }
+    };
+    match Output::stdout().write(&document) {
+        Ok(()) => ExitCode::from(code),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::from(141),
+        Err(error) => {
+            let failed: Result<(), _> = Err(error);
+            let code =
+                failed.context(|| "writing the document").map_or_else(|e| report(tool, verb, &e), |()| 0);
+            ExitCode::from(code)
+        }
     }
 }
 
@@ -123,6 +163,12 @@ pub(crate) fn report(tool: &str, verb: &str, error: &Error) -> u8 {
     error.exit_code()
 }
 
+/// A line on standard error about something that was done otherwise than a person may expect.
+#[allow(clippy::print_stderr, reason = "the one place that prints messages")]
+pub fn warn(tool: &str, message: &str) {
+    eprintln!("{tool}: warning: {}", crate::escape(message));
+}
+
 fn open(args: &FilterArgs) -> Result<Box<dyn Iterator<Item = Result<Document, Error>>>, Error> {
     if let Some(source) = &args.doc {
         let path = match source.to_str().filter(|text| text.bytes().all(|b| b.is_ascii_digit())) {
@@ -149,6 +195,13 @@ impl Output {
     fn stdout() -> Self {
         let stdout = io::stdout();
         Self { pretty: stdout.is_terminal(), out: stdout.lock() }
+    }
+
+    fn write_id(&mut self, document: &Document) -> io::Result<()> {
+        match document.id() {
+            Ok(id) => writeln!(self.out, "{id}").and_then(|()| self.out.flush()),
+            Err(_) => Ok(()),
+        }
     }
 
     fn write(&mut self, document: &Document) -> io::Result<()> {

@@ -13,11 +13,12 @@ mod error;
 mod filter;
 pub mod names;
 pub mod oci;
+pub mod seccomp;
 mod stream;
 pub mod units;
 
-pub use cli::{main, parse, parse_filter};
+pub use cli::{main, parse, parse_filter, parse_filter_from};
 pub use document::{Document, Failure, MAX_DEPTH, MAX_DOCUMENT_BYTES};
 pub use error::{Context, Error, escape};
-pub use filter::{Filter, FilterArgs, read_one};
+pub use filter::{Filter, FilterArgs, emit, read_one, warn};
 pub use stream::Documents;

@@ -17,7 +17,7 @@ mod types;
 
 pub use blob::{BlobWriter, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES};
 pub use digest::{Digest, Hasher};
-pub use layout::{DigestLock, ImageStore};
+pub use layout::{Alone, DigestLock, Hold, ImageStore};
 pub use lookup::Image;
 pub use manifest::{Body, MAX_LAYERS, media, parse_body, resolve};
 pub use platform::Platform;

@@ -33,6 +33,15 @@ impl Lock {
 
     /// Waits for the exclusive lock on a directory itself: no file is made, and none is left behind.
     pub fn directory(path: &Path) -> Result<Self, Error> {
+        Self::take_directory(path, FlockArg::LockExclusive)
+    }
+
+    /// Waits for a shared lock on a directory itself.
+    pub fn directory_shared(path: &Path) -> Result<Self, Error> {
+        Self::take_directory(path, FlockArg::LockShared)
+    }
+
+    fn take_directory(path: &Path, how: FlockArg) -> Result<Self, Error> {
         let flags = nix::fcntl::OFlag::O_DIRECTORY | nix::fcntl::OFlag::O_NOFOLLOW;
         let mut file = OpenOptions::new()
             .read(true)
@@ -40,7 +49,7 @@ impl Lock {
             .open(path)
             .context(|| format!("lock {}", path.display()))?;
         loop {
-            match Flock::lock(file, FlockArg::LockExclusive) {
+            match Flock::lock(file, how) {
                 Ok(lock) => return Ok(Self(lock)),
                 Err((again, Errno::EINTR)) => file = again,
                 Err((_, errno)) => return Err(errno).context(|| format!("lock {}", path.display())),

@@ -12,7 +12,7 @@ use serde_json::Value;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use wb_doc::names::{self, short};
 use wb_doc::{Context, Document, Error, MAX_DOCUMENT_BYTES};
 
@@ -32,6 +32,8 @@ pub fn create(place: &Place, document: &mut Document) -> Result<(), Error> {
     }
     let directory = place.container(&id);
     make_parents(place)?;
+    // Against `wb-state gc`, which takes a directory without a record for a leftover.
+    let _claiming = Lock::directory_shared(&place.containers())?;
     if let Err(error) = DirBuilder::new().mode(0o700).create(&directory) {
         if error.raw_os_error() == Some(Errno::EEXIST as i32) {
             return Err(Error::new(format!("the id {id:?} is in use")).code(125));
@@ -48,7 +50,19 @@ pub fn create(place: &Place, document: &mut Document) -> Result<(), Error> {
     })
 }
 
-fn make_parents(place: &Place) -> Result<(), Error> {
+/// 32 random bytes as 64 hexadecimal digits: an id nobody else has.
+pub fn random_id() -> Result<String, Error> {
+    let mut bytes = [0; 32];
+    File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .context(|| "read /dev/urandom")?;
+    let digits = b"0123456789abcdef";
+    let nibbles = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    Ok(nibbles.map(|nibble| char::from(digits[usize::from(nibble)])).collect())
+}
+
+/// Makes the directories of records and names, open to nobody else.
+pub fn make_parents(place: &Place) -> Result<(), Error> {
     for parent in [place.containers(), place.names()] {
         if !parent.is_dir() {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(&parent);
@@ -126,8 +140,7 @@ pub fn rename(place: &Place, id: &str, name: &str) -> Result<Document, Error> {
 /// Reads a record. Exit status 1 and `no such container` where there is none.
 pub fn read(place: &Place, id: &str) -> Result<Document, Error> {
     names::check("id", id)?;
-    let path = place.container(id).join(FILE);
-    let mut document = read_file(&path, id)?;
+    let mut document = Document::parse(&bytes(place, id)?).context(|| format!("record of {}", short(id)))?;
     if document.str_at("/wb/id") != Some(id) {
         return Err(Error::new(format!("record of {id}: it is not about this container")));
     }
@@ -135,13 +148,16 @@ pub fn read(place: &Place, id: &str) -> Result<Document, Error> {
     Ok(document)
 }
 
-/// Reads a file of ours: a regular one, belonging to us, no larger than a document may be. Links are not followed
-/// and a FIFO does not block.
-fn read_file(path: &Path, id: &str) -> Result<Document, Error> {
+/// A record's text, for a reader that wants only a part of it. It must be a regular file of ours, no larger than a
+/// document may be; links are not followed and a FIFO does not block.
+pub fn bytes(place: &Place, id: &str) -> Result<Vec<u8>, Error> {
+    let path = place.container(id).join(FILE);
     let what = || format!("record of {}", short(id));
-    let opened =
-        OpenOptions::new().read(true).custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits()).open(path);
-    let file = match opened {
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
+        .open(&path);
+    let mut file = match opened {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(unknown(id)),
         Err(error) => return Err(error).context(what),
@@ -150,9 +166,11 @@ fn read_file(path: &Path, id: &str) -> Result<Document, Error> {
     if !metadata.is_file() || metadata.uid() != nix::unistd::geteuid().as_raw() {
         return Err(Error::new(format!("{}: not a file of ours", what())));
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(1 << 20)).unwrap_or(0) + 1);
-    file.take(MAX_DOCUMENT_BYTES as u64 + 1).read_to_end(&mut bytes).context(what)?;
-    Document::parse(&bytes).context(what)
+    // A record is replaced whole, never written to: its size is that of its text.
+    let size = usize::try_from(metadata.len()).ok().filter(|size| *size <= MAX_DOCUMENT_BYTES);
+    let mut bytes = vec![0; size.ok_or_else(|| Error::new(format!("{}: larger than 4 MiB", what())))?];
+    file.read_exact(&mut bytes).context(what)?;
+    Ok(bytes)
 }
 
 fn unknown(word: &str) -> Error {
@@ -183,7 +201,7 @@ pub fn update(
 /// monitor knows its state, and a document may only say more about the same process (`paused`, say).
 pub fn put(place: &Place, document: &Document, durability: Durability) -> Result<Document, Error> {
     let id = document.id()?.to_owned();
-    let stored = update(place, &id, durability, |record| {
+    update(place, &id, durability, |record| {
         let state = newer_state(record.at("/wb/state"), document.at("/wb/state")).cloned();
         let name = record.at("/wb/name").cloned();
         *record = document.clone();
@@ -195,18 +213,31 @@ pub fn put(place: &Place, document: &Document, durability: Durability) -> Result
         record.set_default("/wb/state/status", "created")?;
         if record.str_at("/wb/state/status") == Some("creating") {
             record.set("/wb/state/status", "created")?;
-            record.remove("/wb/state/creator");
         }
-        Ok(())
-    })?;
-    if durability == Durability::Durable {
-        // The names of the files in these directories are part of the record.
-        for directory in [place.containers(), place.names()] {
-            let synced = File::open(&directory).and_then(|directory| directory.sync_all());
-            synced.context(|| format!("sync {}", directory.display()))?;
-        }
+        let runs = record.str_at("/wb/state/status").is_some_and(|status| WITH_PROCESS.contains(&status));
+        if runs { Ok(()) } else { claim_for_caller(record) }
+    })
+}
+
+/// Notes in `wb.state.claim` who is working on the container: the caller's parent (a shell) and that one's parent
+/// (in `id=$(... | wb-state put)` the first is only a subshell). As long as one of them lives, what the container
+/// has on the machine is no leftover, though its process does not run yet.
+pub fn claim_for_caller(document: &mut Document) -> Result<(), Error> {
+    let boot_id = wb_sys::proc::boot_id().context(|| "boot_id")?;
+    let mut claim = Vec::new();
+    let mut pid = nix::unistd::getppid().as_raw();
+    while pid > 1 && claim.len() < 2 {
+        // A parent that is gone meanwhile claims nothing.
+        let Ok((parent, start)) = wb_sys::proc::parent(pid) else { break };
+        claim.push(serde_json::json!({"pid": pid, "startTime": start, "bootId": boot_id}));
+        pid = parent;
     }
-    Ok(stored)
+    document.set("/wb/state/claim", claim)
+}
+
+/// Whether somebody who works on the container still lives.
+pub fn is_claimed(document: &Document, boot_id: &str) -> bool {
+    (0..2).any(|at| is_alive(document, &format!("/wb/state/claim/{at}"), boot_id))
 }
 
 fn newer_state<'a>(stored: Option<&'a Value>, given: Option<&'a Value>) -> Option<&'a Value> {
@@ -291,6 +322,7 @@ pub fn remove(place: &Place, id: &str) -> Result<(), Error> {
         Err(_) if !directory.exists() => return Ok(()),
         Err(error) => return Err(error),
     };
+    tree::clear(&directory, Some(FILE))?;
     match read(place, id) {
         Ok(document) => drop_name(place, id, document.str_at("/wb/name").unwrap_or_default()),
         // Half-made or garbled: the name has to be searched for.
@@ -301,6 +333,13 @@ pub fn remove(place: &Place, id: &str) -> Result<(), Error> {
 
 /// Every name that points to `id`; normally one.
 pub fn names_of(place: &Place, id: &str) -> Result<Vec<String>, Error> {
+    let mut all = names(place)?;
+    all.retain(|name| id_of_name(place, name).as_deref() == Some(id));
+    Ok(all)
+}
+
+/// Every name that is taken.
+pub fn names(place: &Place) -> Result<Vec<String>, Error> {
     let directory = place.names();
     let entries = match fs::read_dir(&directory) {
         Ok(entries) => entries,
@@ -309,7 +348,7 @@ pub fn names_of(place: &Place, id: &str) -> Result<Vec<String>, Error> {
     };
     Ok(entries
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| id_of_name(place, name).as_deref() == Some(id))
+        .filter(|name| wb_doc::names::check("name", name).is_ok())
         .collect())
 }
 
@@ -330,6 +369,7 @@ pub fn true_status(document: &mut Document, boot_id: &str) -> Result<bool, Error
     };
     if !alive {
         document.set("/wb/state/status", "exited")?;
+        document.remove("/wb/state/exitCode");
     }
     Ok(!alive)
 }
@@ -340,7 +380,8 @@ pub fn is_alive(document: &Document, pointer: &str, boot_id: &str) -> bool {
     let Some(pid) = number("pid").and_then(|pid| i32::try_from(pid).ok()).filter(|&pid| pid > 0) else {
         return false;
     };
-    document.str_at("/wb/state/bootId") == Some(boot_id)
+    let boot = document.str_at(&format!("{pointer}/bootId")).or_else(|| document.str_at("/wb/state/bootId"));
+    boot == Some(boot_id)
         && wb_sys::proc::stat(pid)
             .is_ok_and(|(state, start)| Some(start) == number("startTime") && !matches!(state, b'Z' | b'X'))
 }

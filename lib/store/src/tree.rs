@@ -21,17 +21,22 @@ const MAX_OPEN: usize = 64;
 /// earlier step failed to detach must not cost the user his volume. The entry `last` directly in `path` goes last,
 /// so that a removal that failed half way can be found and tried again.
 pub fn remove(path: &Path, last: Option<&str>) -> Result<(), Error> {
+    clear(path, last)?;
+    if let Some(name) = last {
+        let file = path.join(name);
+        gone(unlinkat(AT_FDCWD, &file, UnlinkatFlags::NoRemoveDir)).context(|| shown(&file))?;
+    }
+    gone(unlinkat(AT_FDCWD, path, UnlinkatFlags::RemoveDir)).context(|| shown(path))
+}
+
+/// As [`remove`], but the directory itself stays, and in it the entry `keep`.
+pub fn clear(path: &Path, keep: Option<&str>) -> Result<(), Error> {
     let Some(top) = open(AT_FDCWD, path.as_os_str(), false).context(|| shown(path))? else {
         return Ok(());
     };
-    let last = last.and_then(|name| CString::new(name).ok());
+    let keep = keep.and_then(|name| CString::new(name).ok());
     let mut moved = 0;
-    empty(&top, &top, 0, &mut moved, last.as_deref()).context(|| shown(path))?;
-    if let Some(name) = &last {
-        gone(unlinkat(&top, name.as_c_str(), UnlinkatFlags::NoRemoveDir))
-            .context(|| format!("remove {}", path.display()))?;
-    }
-    gone(unlinkat(AT_FDCWD, path, UnlinkatFlags::RemoveDir)).context(|| format!("remove {}", path.display()))
+    empty(&top, &top, 0, &mut moved, keep.as_deref()).context(|| shown(path))
 }
 
 fn shown(path: &Path) -> String {

@@ -30,8 +30,9 @@ pub fn open_in_root(root: impl AsFd, path: &Path, flags: OFlag, mode: Mode) -> R
     call(
         "a path that stays inside the root",
         || {
+            let names = shown_flags(flags | OFlag::O_CLOEXEC);
             format!(
-                "openat2({}, {}, {{flags={flags:?}, resolve=RESOLVE_IN_ROOT|RESOLVE_NO_MAGICLINKS}})",
+                "openat2({}, {}, {{flags={names}, resolve=RESOLVE_NO_MAGICLINKS|RESOLVE_IN_ROOT}}, 24)",
                 root.as_fd().as_raw_fd(),
                 quoted(path)
             )
@@ -44,7 +45,7 @@ pub fn open_in_root(root: impl AsFd, path: &Path, flags: OFlag, mode: Mode) -> R
 pub fn mkdir(path: &Path, mode: u32, why: &str) -> Result<()> {
     call(
         why,
-        || format!("mkdir({}, {mode:#o})", quoted(path)),
+        || format!("mkdir({}, 0{mode:o})", quoted(path)),
         || nix::unistd::mkdir(path, Mode::from_bits_truncate(mode)),
     )
 }
@@ -56,4 +57,10 @@ pub fn rmdir(path: &Path, why: &str) -> Result<()> {
         || format!("rmdir({})", quoted(path)),
         || nix::unistd::unlinkat(nix::fcntl::AT_FDCWD, path, nix::unistd::UnlinkatFlags::RemoveDir),
     )
+}
+
+/// Flags of open(2) as strace shows them: the access mode first, which has no bit of its own when it is reading.
+pub(crate) fn shown_flags(flags: OFlag) -> String {
+    let reading = (flags & OFlag::O_ACCMODE).is_empty().then_some("O_RDONLY");
+    crate::trace::flags(reading.into_iter().chain(flags.iter_names().map(|(name, _)| name)))
 }

@@ -2,7 +2,9 @@
 
 use crate::Result;
 use crate::trace::{call, quoted};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+pub use nix::sys::inotify::{InotifyEvent, WatchDescriptor};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
@@ -18,6 +20,12 @@ impl Watch {
 
     /// Watches `path` for being written to; for a directory, for names that come, go and move too.
     pub fn add(&self, path: &Path) -> Result<()> {
+        self.watch(path).map(drop)
+    }
+
+    /// As [`Watch::add`], and says by which descriptor the events of `path` are known.
+    pub fn watch(&self, path: &Path) -> Result<WatchDescriptor> {
+        let mut descriptor = None;
         let events = AddWatchFlags::IN_MODIFY
             | AddWatchFlags::IN_CREATE
             | AddWatchFlags::IN_MOVE
@@ -31,8 +39,23 @@ impl Watch {
                     quoted(path)
                 )
             },
-            || self.0.add_watch(path, events).map(drop),
-        )
+            || self.0.add_watch(path, events).map(|added| descriptor = Some(added)),
+        )?;
+        descriptor.ok_or(crate::Errno::EBADF)
+    }
+
+    /// Waits for events and returns them in their order.
+    pub fn wait(&self) -> Result<Vec<InotifyEvent>> {
+        loop {
+            match self.0.read_events() {
+                Err(crate::Errno::EAGAIN | crate::Errno::EINTR) => {}
+                other => return other,
+            }
+            match poll(&mut [PollFd::new(self.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE) {
+                Ok(_) | Err(crate::Errno::EINTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
     }
 
     /// Forgets the events that have come; what they were about is looked at anyway.

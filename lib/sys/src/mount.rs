@@ -1,7 +1,7 @@
 //! Mounts: mount(2), umount2(2), pivot_root(2), and the calls on mount descriptors.
 
-use crate::Result;
 use crate::trace::{call, quoted};
+use crate::{Errno, Result};
 use nix::mount::{MntFlags, MsFlags};
 use std::path::Path;
 
@@ -53,4 +53,27 @@ pub fn pivot_root(new_root: &Path, put_old: &Path, why: &str) -> Result<()> {
         || format!("pivot_root({}, {})", quoted(new_root), quoted(put_old)),
         || nix::unistd::pivot_root(new_root, put_old),
     )
+}
+
+/// Whether something is mounted right at `path` (statx(2), `STATX_ATTR_MOUNT_ROOT`, Linux 5.8). A link at its end is
+/// not followed; nothing there is an error.
+pub fn is_mount_point(path: &Path) -> Result<bool> {
+    use std::os::unix::ffi::OsStrExt;
+    let c_path = std::ffi::CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
+    call(
+        "whether something is mounted there",
+        || format!("statx(AT_FDCWD, {}, AT_SYMLINK_NOFOLLOW|AT_NO_AUTOMOUNT, 0)", quoted(path)),
+        || {
+            let flags = nix::libc::AT_SYMLINK_NOFOLLOW | nix::libc::AT_NO_AUTOMOUNT;
+            let mut status = std::mem::MaybeUninit::<nix::libc::statx>::zeroed();
+            let (dir, at) = (nix::libc::AT_FDCWD, status.as_mut_ptr());
+            // SAFETY: the path is a C string, `status` has room for one struct statx; both outlive the call.
+            Errno::result(unsafe { nix::libc::statx(dir, c_path.as_ptr(), flags, 0, at) })?;
+            // SAFETY: zeroed plain data is initialised, and the call has filled it.
+            let status = unsafe { status.assume_init() };
+            let bit = u64::try_from(nix::libc::STATX_ATTR_MOUNT_ROOT).map_err(|_| Errno::EOVERFLOW)?;
+            Ok(((), status.stx_attributes & bit != 0))
+        },
+    )
+    .map(|((), mounted)| mounted)
 }

@@ -1,9 +1,12 @@
 //! Namespaces: unshare(2), setns(2), clone3(2), and the one table of their kinds.
 
-use crate::Result;
-use crate::trace::call;
+use crate::trace::{call, quoted};
+use crate::{Errno, Result};
+use nix::fcntl::OFlag;
 use nix::sched::CloneFlags;
-use std::os::fd::{AsFd, AsRawFd};
+use nix::sys::stat::Mode;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 
 /// One kind of namespace, under each of the names it goes by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,4 +59,40 @@ pub fn setns(fd: impl AsFd, flags: CloneFlags, why: &str) -> Result<()> {
         || format!("setns({}, {})", fd.as_fd().as_raw_fd(), flag_names(flags)),
         || nix::sched::setns(&fd, flags),
     )
+}
+
+/// Opens a namespace file, `/proc/PID/ns/net` or one of its bind mounts.
+pub fn open(path: &Path) -> Result<OwnedFd> {
+    call(
+        "a namespace to join",
+        || format!("open({}, O_RDONLY|O_CLOEXEC)", quoted(path)),
+        || nix::fcntl::open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()),
+    )
+}
+
+/// Joins every namespace given, all opened before.
+///
+/// Where a user namespace is among them, the others are tried first: a caller with privileges over them has none
+/// any more once it is inside. What is refused then is tried again from inside, where a caller without privileges
+/// gets them. On failure gives the kind that could not be joined.
+pub fn join_all(namespaces: &[(Kind, OwnedFd)], why: &str) -> std::result::Result<(), (Kind, Errno)> {
+    let user = CloneFlags::CLONE_NEWUSER;
+    let with_user = namespaces.iter().any(|(kind, _)| kind.flag == user);
+    let mut later = Vec::new();
+    for (kind, fd) in KINDS.iter().flat_map(|kind| namespaces.iter().filter(move |(other, _)| other == kind))
+    {
+        if with_user && kind.flag == user {
+            continue;
+        }
+        match setns(fd, kind.flag, why) {
+            Ok(()) => {}
+            Err(Errno::EPERM) if with_user => later.push((*kind, fd)),
+            Err(errno) => return Err((*kind, errno)),
+        }
+    }
+    let users = namespaces.iter().filter(|(kind, _)| kind.flag == user).map(|(kind, fd)| (*kind, fd));
+    for (kind, fd) in users.chain(later) {
+        setns(fd, kind.flag, why).map_err(|errno| (kind, errno))?;
+    }
+    Ok(())
 }

@@ -13,6 +13,10 @@ use netlink_sys::{Socket, SocketAddr};
 const HEADER_LEN: usize = 16;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
+const NFNL_MSG_BATCH_BEGIN: u16 = 0x10;
+const NFNL_MSG_BATCH_END: u16 = 0x11;
+/// The nftables subsystem of nfnetlink: the high byte of its message types.
+pub const NFNL_SUBSYS_NFTABLES: u8 = 10;
 const NLM_F_REQUEST: u16 = 0x01;
 const NLM_F_ACK: u16 = 0x04;
 /// Asks for all objects of a kind.
@@ -138,7 +142,30 @@ impl Netlink {
     /// Requests after a refused one have been worked off too (rtnetlink knows no transactions); the first refusal
     /// is reported.
     pub fn change(&self, requests: &[Request], why: &str) -> std::result::Result<(), Refused> {
-        let Some(last) = requests.len().checked_sub(1) else { return Ok(()) };
+        match requests.len().checked_sub(1) {
+            Some(last) => self.send_all(requests, last, why),
+            None => Ok(()),
+        }
+    }
+
+    /// Sends nftables requests as one transaction: all of them take effect, or none.
+    pub fn commit(&self, requests: &[Request], why: &str) -> std::result::Result<(), Refused> {
+        // struct nfgenmsg of the bracket names the subsystem, in network byte order.
+        let bracket = |kind, shown: &str| Request::new(kind, 0, vec![0, 0, 0, NFNL_SUBSYS_NFTABLES], shown);
+        let mut batch = vec![bracket(NFNL_MSG_BATCH_BEGIN, "NFNL_MSG_BATCH_BEGIN")];
+        batch.extend_from_slice(requests);
+        batch.push(bracket(NFNL_MSG_BATCH_END, "NFNL_MSG_BATCH_END"));
+        // Kernels before 6.10 acknowledge no bracket: the last request inside it is asked to answer.
+        match requests.len() {
+            0 => Ok(()),
+            last => self.send_all(&batch, last, why).map_err(|refused| Refused {
+                index: refused.index.saturating_sub(1).min(last - 1),
+                ..refused
+            }),
+        }
+    }
+
+    fn send_all(&self, requests: &[Request], last: usize, why: &str) -> std::result::Result<(), Refused> {
         let first = self.sequence.get();
         let mut bytes = Vec::with_capacity(512);
         let mut sequence = first;
@@ -159,13 +186,15 @@ impl Netlink {
                         return false;
                     }
                     let index = header.sequence.wrapping_sub(first) as usize;
-                    if index > last {
+                    if index >= requests.len() {
                         return false;
                     }
-                    if let (Some(errno), None) = (error_of(payload), refused) {
+                    let error = error_of(payload);
+                    if let (Some(errno), None) = (error, refused) {
                         refused = Some(Refused { index, errno });
                     }
-                    index == last
+                    // A transaction refused as a whole is answered at its opening bracket, and nothing else may come.
+                    index == last || (last + 1 < requests.len() && index == 0 && error.is_some())
                 })?;
                 refused.map_or(Ok(()), |refused: Refused| Err(refused.errno))
             },

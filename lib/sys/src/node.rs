@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 pub fn mkdir(dir: impl AsFd, name: &Path, mode: u32, why: &str) -> Result<()> {
     call(
         why,
-        || format!("mkdirat({}, {}, {mode:#o})", number(&dir), quoted(name)),
+        || format!("mkdirat({}, {}, 0{mode:o})", number(&dir), quoted(name)),
         || nix::sys::stat::mkdirat(&dir, name, Mode::from_bits_truncate(mode)),
     )
 }
@@ -31,7 +31,7 @@ pub fn mknod(
         || {
             let kind_name = crate::trace::flags(kind.iter_names().map(|(name, _)| name));
             format!(
-                "mknodat({}, {}, {kind_name}|{mode:#o}, makedev({major:#x}, {minor:#x}))",
+                "mknodat({}, {}, {kind_name}|0{mode:o}, makedev({major:#x}, {minor:#x}))",
                 number(&dir),
                 quoted(name)
             )
@@ -58,8 +58,8 @@ pub fn open(dir: impl AsFd, name: &Path, flags: OFlag, mode: u32, why: &str) -> 
     call(
         why,
         || {
-            let names = crate::trace::flags(flags.iter_names().map(|(name, _)| name));
-            format!("openat({}, {}, {names}, {mode:#o})", number(&dir), quoted(name))
+            let mode = if flags.contains(OFlag::O_CREAT) { format!(", 0{mode:o}") } else { String::new() };
+            format!("openat({}, {}, {}{mode})", number(&dir), quoted(name), crate::file::shown_flags(flags))
         },
         || nix::fcntl::openat(&dir, name, flags, Mode::from_bits_truncate(mode)),
     )
@@ -116,7 +116,7 @@ pub fn chmod(fd: impl AsFd, mode: u32, why: &str) -> Result<()> {
     let path = format!("/proc/self/fd/{}", number(&fd));
     call(
         why,
-        || format!("fchmodat(AT_FDCWD, {path:?}, {mode:#o})"),
+        || format!("fchmodat(AT_FDCWD, {path:?}, 0{mode:o})"),
         || {
             let flags = nix::sys::stat::FchmodatFlags::FollowSymlink;
             nix::sys::stat::fchmodat(

@@ -1,7 +1,10 @@
 //! What `/proc` says about processes and mounts.
 
 use crate::{Errno, Result};
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 use std::fs;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 fn raw(error: &std::io::Error) -> Errno {
@@ -30,9 +33,31 @@ fn parse_stat(text: &[u8]) -> Option<(u8, u64)> {
     Some((state, fields.nth(18)?.parse().ok()?))
 }
 
+/// A process's parent and its own start time.
+pub fn parent(pid: i32) -> Result<(i32, u64)> {
+    let text = fs::read(format!("/proc/{pid}/stat")).map_err(|error| raw(&error))?;
+    let (_, start) = parse_stat(&text).ok_or(Errno::EINVAL)?;
+    let end = text.iter().rposition(|&byte| byte == b')').ok_or(Errno::EINVAL)?;
+    let rest = std::str::from_utf8(&text[end + 1..]).map_err(|_| Errno::EINVAL)?;
+    let parent = rest.split_ascii_whitespace().nth(1).and_then(|field| field.parse().ok());
+    Ok((parent.ok_or(Errno::EINVAL)?, start))
+}
+
 /// When a process started, in clock ticks after boot; `ESRCH` where there is none.
 pub fn start_time(pid: i32) -> Result<u64> {
     stat(pid).map(|(_, start)| start)
+}
+
+/// As [`start_time`], by a descriptor of `/proc` opened before the caller joined another mount namespace.
+pub fn start_time_at(proc: impl AsFd, pid: i32) -> Result<u64> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    let fd = match nix::fcntl::openat(&proc, format!("{pid}/stat").as_str(), flags, Mode::empty()) {
+        Err(Errno::ENOENT) => return Err(Errno::ESRCH),
+        other => other?,
+    };
+    let mut text = [0; 1024];
+    let length = nix::unistd::read(fd, &mut text)?;
+    parse_stat(&text[..length]).map(|(_, start)| start).ok_or(Errno::EINVAL)
 }
 
 /// This boot's identity, `/proc/sys/kernel/random/boot_id`.
@@ -50,6 +75,8 @@ pub fn is_alive(pid: i32, start_time: u64, boot_id: &str) -> bool {
 /// One line of `/proc/self/mountinfo` (proc(5)).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountInfo {
+    /// The file system's device, `major:minor`; bind mounts of one file system share it.
+    pub device: String,
     /// The path of the mount's root inside its file system.
     pub root: String,
     /// Where it is mounted.
@@ -75,10 +102,12 @@ pub fn mountinfo(who: &str) -> Result<Vec<MountInfo>> {
 
 fn parse_mountinfo(line: &str) -> Option<MountInfo> {
     let (left, right) = line.split_once(" - ")?;
-    let mut left = left.split(' ').skip(3);
-    let (root, mount_point, options) = (left.next()?, left.next()?, left.next()?);
+    let mut left = left.split(' ').skip(2);
+    let (device, root) = (left.next()?, left.next()?);
+    let (mount_point, options) = (left.next()?, left.next()?);
     let mut right = right.splitn(3, ' ');
     Some(MountInfo {
+        device: device.to_owned(),
         root: unescape(root),
         mount_point: unescape(mount_point),
         options: options.to_owned(),
@@ -137,6 +166,7 @@ mod tests {
         let line =
             "36 35 98:0 /a\\040b /mnt\\0112 rw,noatime master:1 shared:2 - ext4 /dev/root rw,errors=continue";
         let info = parse_mountinfo(line).unwrap();
+        assert_eq!(info.device, "98:0");
         assert_eq!(info.root, "/a b");
         assert_eq!(info.mount_point, "/mnt\t2");
         assert_eq!(info.optional, ["master:1", "shared:2"]);

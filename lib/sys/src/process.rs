@@ -39,6 +39,20 @@ pub fn exec<S: AsRef<OsStr>>(argv: &[S], why: &str) -> Errno {
     }
 }
 
+/// Becomes the program at `path`, which is not looked up, with exactly this environment (execve(2)).
+///
+/// Returns only on failure. Signals are left as they are: call [`reset_signals`] before.
+pub fn execve(path: &CStr, argv: &[CString], environment: &[CString], why: &str) -> Errno {
+    before(why, || {
+        let count = environment.len();
+        format!("execve({}, {}, [/* {count} variables */])", quoted(lossy(path)), shown_argv(argv))
+    });
+    match nix::unistd::execve(path, argv, environment) {
+        Ok(never) => match never {},
+        Err(errno) => errno,
+    }
+}
+
 /// Arguments or environment as C strings; `EINVAL` where one holds a NUL byte.
 pub fn c_strings<S: AsRef<OsStr>>(words: &[S]) -> Result<Vec<CString>> {
     words.iter().map(|word| CString::new(word.as_ref().as_bytes()).map_err(|_| Errno::EINVAL)).collect()

@@ -22,6 +22,11 @@ pub const VARIABLE: &str = "WB_TRACE";
 pub trait Returned {
     /// The value as strace prints it.
     fn shown(&self) -> String;
+
+    /// Whether this return is shown: a call that returns in two processes is shown once.
+    fn is_shown(&self) -> bool {
+        true
+    }
 }
 
 impl Returned for () {
@@ -150,6 +155,7 @@ pub fn call<T: Returned>(
     let result = act();
     let duration = start.elapsed();
     match &result {
+        Ok(value) if !value.is_shown() => {}
         Ok(value) => print(&text, &value.shown(), Some(duration), why),
         Err(errno) => print(&text, &format!("-1 {errno:?} ({})", errno.desc()), Some(duration), why),
     }

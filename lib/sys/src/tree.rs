@@ -216,6 +216,16 @@ pub fn xattr(fd: impl AsFd, name: &str) -> Result<Option<Vec<u8>>> {
     }
 }
 
+/// One extended attribute of what `path` names; `None` where it has none of that name.
+pub fn xattr_of(path: &std::path::Path, name: &str) -> Result<Option<Vec<u8>>> {
+    let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
+    match xattr_at(&path, name.as_bytes()) {
+        Ok(value) => Ok(Some(value)),
+        Err(Errno::ENODATA | Errno::ENOTSUP) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
 fn xattr_at(path: &CString, name: &[u8]) -> Result<Vec<u8>> {
     let name = CString::new(name).map_err(|_| Errno::EINVAL)?;
     grow(|buffer| {
@@ -320,14 +330,45 @@ fn empty(directory: &mut Dir, top: &OwnedFd, depth: usize, moved: &mut u64) -> R
     Ok(())
 }
 
-/// Opens a directory of the same mount (`EXDEV` otherwise) that is no link.
-fn own_directory(parent: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
-    let how = OpenHow::new()
-        .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
-        .resolve(
-            ResolveFlag::RESOLVE_NO_XDEV | ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS,
-        );
-    nix::fcntl::openat2(parent, name, how)
+/// Opens the directory `path`, with no link and no other mount on the way (`ELOOP`, `EXDEV`).
+pub fn own_directory(parent: impl AsFd, path: &OsStr) -> Result<OwnedFd> {
+    own(parent, path, OFlag::O_RDONLY | OFlag::O_DIRECTORY)
+}
+
+/// Opens the file `path` for reading, with no link and no other mount on the way; a fifo does not block.
+pub fn own_file(parent: impl AsFd, path: &OsStr) -> Result<OwnedFd> {
+    own(parent, path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)
+}
+
+/// Opens whatever `path` is as a mere handle (`O_PATH`), with no link before its end and no other mount on the way.
+pub fn own_path(parent: impl AsFd, path: &OsStr) -> Result<OwnedFd> {
+    own(parent, path, OFlag::O_PATH)
+}
+
+fn own(parent: impl AsFd, path: &OsStr, flags: OFlag) -> Result<OwnedFd> {
+    let how = OpenHow::new().flags(flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC).resolve(
+        ResolveFlag::RESOLVE_NO_XDEV | ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS,
+    );
+    match nix::fcntl::openat2(&parent, path, how) {
+        // A link as the last component is refused too, although O_PATH|O_NOFOLLOW asks for the link itself.
+        Err(Errno::ELOOP) if flags.contains(OFlag::O_PATH) => {
+            let how = OpenHow::new()
+                .flags(flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
+                .resolve(ResolveFlag::RESOLVE_NO_XDEV | ResolveFlag::RESOLVE_BENEATH);
+            nix::fcntl::openat2(&parent, path, how)
+        }
+        other => other,
+    }
+}
+
+/// Reads up to a buffer's length; 0 is the end of the file.
+pub fn read(fd: impl AsFd, buffer: &mut [u8]) -> Result<usize> {
+    loop {
+        match nix::unistd::read(&fd, buffer) {
+            Err(Errno::EINTR) => {}
+            other => return other,
+        }
+    }
 }
 
 /// renameat2(2) with `RENAME_NOREPLACE`: `EEXIST` where the new name is taken.

@@ -125,6 +125,32 @@ impl Drop for Raw {
     }
 }
 
+/// A terminal that does not show what is typed. Dropped, it is as before.
+#[derive(Debug)]
+pub struct Hushed {
+    tty: File,
+    before: Termios,
+}
+
+impl Hushed {
+    /// Turns the echo of the terminal `fd` off; `ENOTTY` where it is none.
+    pub fn enter(fd: impl AsFd) -> Result<Self> {
+        let tty = File::from(fd.as_fd().try_clone_to_owned().map_err(|_| Errno::EMFILE)?);
+        let before = termios::tcgetattr(&tty)?;
+        let mut hushed = before.clone();
+        hushed.local_flags.remove(termios::LocalFlags::ECHO);
+        set(&tty, &hushed, "nobody reads a password over a shoulder")?;
+        Ok(Self { tty, before })
+    }
+}
+
+impl Drop for Hushed {
+    fn drop(&mut self) {
+        // A terminal that is gone needs no mode.
+        set(&self.tty, &self.before, "the terminal as it was").ok();
+    }
+}
+
 fn set(tty: &File, to: &Termios, why: &str) -> Result<()> {
     let raw = tty.as_raw_fd();
     call(

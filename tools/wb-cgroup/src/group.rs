@@ -112,21 +112,24 @@ impl Group {
         asked: &BTreeSet<String>,
     ) -> Result<(), Error> {
         let unified = self.paths.get(UNIFIED).is_some_and(|path| path == directory);
+        // The parent is there unless this is the first container; only v2 has something to do in parents.
+        if !unified && directory.parent().is_some_and(Path::is_dir) {
+            return make_v1(directory);
+        }
         let top = Self::top_of(hierarchies, directory);
         if unified {
             enable_controllers(hierarchies, &top, asked)?;
         }
         let mut path = top.clone();
-        let below = directory.strip_prefix(&top).unwrap_or(directory);
-        let count = below.components().count();
-        for (depth, part) in below.components().enumerate() {
+        for part in directory.strip_prefix(&top).unwrap_or(directory) {
             path.push(part);
-            let made = make_directory(&path)?;
-            if unified && depth + 1 < count {
-                enable_controllers(hierarchies, &path, asked)?;
+            if !unified {
+                make_v1(&path)?;
+                continue;
             }
-            if made && path.join("cpuset.cpus").exists() && !unified {
-                inherit_cpuset(&path)?;
+            make_directory(&path)?;
+            if path != directory {
+                enable_controllers(hierarchies, &path, asked)?;
             }
         }
         Ok(())
@@ -164,6 +167,12 @@ fn make_directory(path: &Path) -> Result<bool, Error> {
             _ => error,
         }),
     }
+}
+
+/// Makes one v1 cgroup, ready for tasks.
+fn make_v1(directory: &Path) -> Result<(), Error> {
+    let made = make_directory(directory)?;
+    if made && directory.join("cpuset.cpus").exists() { inherit_cpuset(directory) } else { Ok(()) }
 }
 
 /// Enables for the children of `directory` what containers use, as far as the machine has it.

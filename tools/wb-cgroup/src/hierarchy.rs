@@ -96,6 +96,7 @@ mod tests {
 
     fn mount(fstype: &str, mount_point: &str, root: &str, super_options: &str) -> MountInfo {
         MountInfo {
+            device: "0:30".into(),
             root: root.into(),
             mount_point: mount_point.into(),
             options: "rw".into(),

@@ -9,6 +9,7 @@ mod end;
 mod events;
 mod group;
 mod hierarchy;
+mod limits;
 mod plan;
 mod resources;
 mod stat;
@@ -18,7 +19,6 @@ use group::Group;
 use hierarchy::Hierarchies;
 use resources::{LimitFlags, Resources};
 use std::ffi::OsString;
-use std::path::Path;
 use std::process::ExitCode;
 use wb_doc::{Document, Error, Filter, FilterArgs};
 use wb_store::Place;
@@ -55,6 +55,8 @@ enum Verb {
     },
     /// Put the accounts into wb.cgroup.stat
     Stat,
+    /// Read linux.resources back from the control files
+    Limits,
     /// Print a line for each event: OOM kills, limits reached
     Events,
     /// Stop every process
@@ -87,6 +89,13 @@ fn run(cli: &Cli) -> Result<ExitCode, Error> {
         Verb::Enter { name, command } => context.enter(name, command),
         Verb::Stat => filter(Filter::doing(TOOL, "stat"), &mut |document| {
             document.set("/wb/cgroup/stat", stat::stat(&context.existing(document)?))
+        }),
+        Verb::Limits => filter(Filter::doing(TOOL, "limits"), &mut |document| {
+            // The root cgroup has no limits.
+            if document.str_at("/linux/cgroupsPath") == Some("/") {
+                return Ok(());
+            }
+            limits::read(&context.existing(document)?, document)
         }),
         Verb::Events => events::run(&cli.filter, |document| {
             context.identify(document)?;
@@ -158,6 +167,10 @@ impl Context {
 
     fn set(&self, document: &mut Document, flags: &LimitFlags) -> Result<(), Error> {
         flags.apply(document)?;
+        if document.str_at("/wb/state/status").is_some_and(|status| !matches!(status, "running" | "paused")) {
+            // A container that does not run has no cgroup; its limits are applied when it is started.
+            return Ok(());
+        }
         let path = self.path(document)?;
         let resources = document.read::<Resources>("/linux/resources")?.unwrap_or_default();
         let mut writes = apply::plan(&resources, self.hierarchies.version())?;
@@ -186,7 +199,9 @@ impl Context {
                 .hint(format!("wb-cgroup -n create --id {name} makes it")));
         }
         for directory in group.directories() {
-            join(&group, directory).map_err(|error| error.within("enter").code(125))?;
+            let unified = group.paths.get(group::UNIFIED).is_some_and(|path| path == directory);
+            wb_sys::cgroup::join(directory, unified)
+                .map_err(|errno| Error::errno(format!("enter: {}", directory.display()), errno).code(125))?;
         }
         let errno = process::exec(command, "the command runs inside the cgroup");
         let code = if errno == Errno::ENOENT { 127 } else { 126 };
@@ -210,15 +225,4 @@ fn join_new(before: &Group, after: &Group) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-/// Puts this very process into a cgroup.
-///
-/// v1 `tasks` moves one thread and needs no grace period of the whole machine, unlike `cgroup.procs`: 30 µs
-/// instead of some milliseconds. This process has one thread.
-fn join(group: &Group, directory: &Path) -> Result<(), Error> {
-    let unified = group.paths.get(group::UNIFIED).is_some_and(|path| path == directory);
-    let control = directory.join(if unified { "cgroup.procs" } else { "tasks" });
-    file::write_control(&control, "0", "0 means the writing process itself")
-        .map_err(|errno| Error::errno(control.display(), errno))
 }

@@ -4,6 +4,7 @@ use crate::host::{self, Taken};
 use crate::subnet::{self, Subnet, default_gateway};
 use clap::Args;
 use ipnet::{IpNet, Ipv6Net};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use wb_doc::{Context, Document, Error};
 use wb_store::Place;
@@ -35,6 +36,56 @@ pub struct CreateArgs {
     /// Give IPv6 addresses too
     #[arg(long)]
     ipv6: bool,
+    /// The network, as docker spells it
+    #[arg(value_name = "NETWORK", conflicts_with = "network")]
+    name: Option<String>,
+    #[command(flatten)]
+    rest: NetworkArgs,
+}
+
+/// What of a network is none of our business: put into the document for wb-netns.
+#[derive(Args)]
+struct NetworkArgs {
+    /// For wb-netns: bridge or macvlan
+    #[arg(short, long)]
+    driver: Option<String>,
+    /// For wb-netns: no way out and none in
+    #[arg(long)]
+    internal: bool,
+    /// For wb-netns: a driver's option
+    #[arg(short, long = "opt", value_name = "NAME=VALUE", value_parser = pair)]
+    option: Vec<(String, String)>,
+    /// For wb-netns: a label
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    label: Vec<(String, String)>,
+    /// Accepted and without effect: any container may join
+    #[arg(long)]
+    attachable: bool,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').unwrap_or((text, ""));
+    if name.is_empty() { Err("NAME=VALUE is needed".into()) } else { Ok((name.to_owned(), value.to_owned())) }
+}
+
+impl NetworkArgs {
+    fn fill(&self, doc: &mut Document) -> Result<(), Error> {
+        if let Some(driver) = &self.driver {
+            doc.set("/wb/network/driver", driver)?;
+        }
+        if self.internal {
+            doc.set("/wb/network/internal", true)?;
+        }
+        for (member, pairs) in [("options", &self.option), ("labels", &self.label)] {
+            let mut all: BTreeMap<String, String> =
+                doc.read(&format!("/wb/network/{member}"))?.unwrap_or_default();
+            all.extend(pairs.iter().cloned());
+            if !all.is_empty() {
+                doc.set(&format!("/wb/network/{member}"), all)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 fn parse_net(text: &str) -> Result<IpNet, String> {
@@ -44,9 +95,10 @@ fn parse_net(text: &str) -> Result<IpNet, String> {
 
 /// Fills wb.network.ipam; an existing member `ipam` is checked as if it had been asked for.
 pub fn create(place: &Place, args: &CreateArgs, doc: &mut Document) -> Result<(), Error> {
-    if let Some(name) = &args.network {
+    if let Some(name) = args.network.as_ref().or(args.name.as_ref()) {
         doc.set("/wb/network/name", name)?;
     }
+    args.rest.fill(doc)?;
     doc.set_default("/wb/network/name", network::DEFAULT)?;
     let name = doc.str_at("/wb/network/name").unwrap_or_default().to_owned();
     network::check_name(&name)?;

@@ -1,1 +1,158 @@
-fn main() {}
+//! wb-netns: a network namespace and its cable.
+//!
+//! `wb-netns add|del|check [flags] <document >document`, `wb-netns list`, `wb-netns network create|rm|list|inspect`
+
+mod attach;
+mod bridge;
+mod files;
+mod link;
+mod nat;
+mod netns;
+mod network;
+mod nft;
+mod ports;
+
+use clap::{Args, Parser, Subcommand};
+use ipnet::IpNet;
+use std::net::IpAddr;
+use std::process::ExitCode;
+use wb_doc::{Document, Error, Filter, FilterArgs, names};
+use wb_store::Place;
+use wb_store::network::Ip;
+
+const TOOL: &str = "wb-netns";
+
+/// Make a container's network namespace and plug it in
+#[derive(Parser)]
+#[command(name = TOOL, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    filter: FilterArgs,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Make the network namespace, its cable, its addresses and routes
+    Add(AddArgs),
+    /// Let go of the network namespace; the kernel takes the rest down
+    Del(Whose),
+    /// Fail unless namespace and interfaces are what the document says
+    Check(Whose),
+    /// Print the network namespaces, one JSON object a line
+    List,
+    /// Make, remove and show networks
+    #[command(subcommand)]
+    Network(NetworkVerb),
+}
+
+#[derive(Subcommand)]
+enum NetworkVerb {
+    /// Write the configuration list of the network in the document
+    Create(network::CreateArgs),
+    /// Remove networks that no container is plugged into
+    Rm(network::Names),
+    /// Remove all networks that no container is plugged into, but for the default one
+    Prune,
+    /// Print all networks, one configuration list a line
+    List(network::ListArgs),
+    /// Print the configuration lists of these networks
+    Inspect(network::Names),
+}
+
+#[derive(Args)]
+struct Whose {
+    /// The container; otherwise wb.id
+    #[arg(long)]
+    id: Option<String>,
+}
+
+#[derive(Args)]
+struct AddArgs {
+    #[command(flatten)]
+    whose: Whose,
+    /// The network; otherwise wb.network.name, and where that is absent: bridge
+    #[arg(long, value_name = "NAME")]
+    network: Option<String>,
+    /// Plug into this bridge, made where it is missing, instead of a network's
+    #[arg(long, value_name = "NAME", requires = "address")]
+    bridge: Option<String>,
+    /// An address with the length of its prefix; once for each family
+    #[arg(long, value_name = "ADDRESS/LENGTH")]
+    address: Vec<IpNet>,
+    /// The gateway; once for each family
+    #[arg(long, value_name = "ADDRESS")]
+    gateway: Vec<IpAddr>,
+}
+
+impl Whose {
+    fn fill(&self, doc: &mut Document) -> Result<(), Error> {
+        if let Some(id) = &self.id {
+            doc.set("/wb/id", id)?;
+        }
+        names::check("id", doc.id()?)
+    }
+}
+
+impl AddArgs {
+    fn fill(&self, doc: &mut Document) -> Result<(), Error> {
+        self.whose.fill(doc)?;
+        if let Some(network) = &self.network {
+            doc.set("/wb/network/name", network)?;
+        }
+        if let Some(bridge) = &self.bridge {
+            network::check_interface(bridge)?;
+        }
+        if self.address.is_empty() {
+            return Ok(());
+        }
+        let same_family = |net: &IpNet, ip: &IpAddr| net.addr().is_ipv4() == ip.is_ipv4();
+        let ip = |net: &IpNet| Ip {
+            address: *net,
+            gateway: self.gateway.iter().copied().find(|gateway| same_family(net, gateway)),
+            interface: None,
+        };
+        let ips: Vec<Ip> = self.address.iter().map(ip).collect();
+        let everything = |gateway: &IpAddr| if gateway.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
+        let routes: Vec<_> =
+            self.gateway.iter().map(|gateway| serde_json::json!({ "dst": everything(gateway) })).collect();
+        doc.set("/wb/network/result/ips", ips)?;
+        doc.set("/wb/network/result/routes", routes)
+    }
+}
+
+fn main() -> ExitCode {
+    wb_doc::main(TOOL, run)
+}
+
+fn run() -> Result<ExitCode, Error> {
+    let cli: Cli = wb_doc::parse_filter();
+    let place = Place::from_env()?;
+    match cli.verb {
+        Verb::Add(args) => Ok(Filter::doing(TOOL, "add").run(&cli.filter, |doc| {
+            args.fill(doc)?;
+            attach::add(&place, doc, args.bridge.as_deref())
+        })),
+        Verb::Del(whose) => Ok(Filter::undoing(TOOL, "del").run(&cli.filter, |doc| {
+            whose.fill(doc)?;
+            attach::del(&place, doc.id()?)
+        })),
+        Verb::Check(whose) => Ok(Filter::doing(TOOL, "check").run(&cli.filter, |doc| {
+            whose.fill(doc)?;
+            attach::check(doc)
+        })),
+        Verb::List => network::list_namespaces(),
+        Verb::Network(NetworkVerb::Create(args)) if args.quiet => {
+            network::create_quietly(&place, &args, wb_doc::read_one(&cli.filter)?)
+        }
+        Verb::Network(NetworkVerb::Create(args)) => {
+            let filter = Filter::doing(TOOL, "network create");
+            Ok(filter.run(&cli.filter, |doc| network::create(&place, &args, doc)))
+        }
+        Verb::Network(NetworkVerb::Rm(names)) => network::remove(&place, &names),
+        Verb::Network(NetworkVerb::Prune) => network::prune(&place),
+        Verb::Network(NetworkVerb::List(args)) => network::list(&place, &args),
+        Verb::Network(NetworkVerb::Inspect(names)) => network::inspect(&place, &names),
+    }
+}

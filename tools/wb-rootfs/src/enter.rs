@@ -1,13 +1,163 @@
-//! Into a root file system: mounts, pivot_root, then the next program.
+//! Into a root file system: mounts, devices, masks, pivot_root, then the next program.
+//!
+//! It runs as the first process of new namespaces. Everything of the host that will be needed is opened first;
+//! then the root is built by descriptors alone; then the host's file system is let go of for good.
 
+mod attach;
+mod cgroup;
+mod copy_up;
+mod devices;
+mod next;
+mod options;
+mod paths;
+mod plan;
+mod root;
+
+use next::Next;
+use nix::fcntl::OFlag;
+use nix::mount::{MntFlags, MsFlags};
+use plan::Plan;
+use root::Root;
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use wb_doc::Error;
+use wb_doc::chain::{self, Source};
+use wb_doc::{Context, Error, FilterArgs, MAX_DOCUMENT_BYTES};
+use wb_sys::mount_fd::{self, Attributes, Change, Propagation};
+use wb_sys::{Errno, fd, mount};
 
 /// Enter a root file system and run the next program in it
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The root directory; root.path of the document where it is not given
+    #[arg(value_name = "ROOT")]
+    root: Option<PathBuf>,
+    /// Report a failure as a JSON line on this inherited file descriptor, not on standard error
+    #[arg(long, value_name = "FD")]
+    status_fd: Option<i32>,
+    /// The next program and its arguments
+    #[arg(last = true, value_name = "NEXT", required = true)]
+    next: Vec<OsString>,
+}
 
-/// Runs the verb.
-pub fn run(_args: &Args) -> ExitCode {
-    wb_doc::main("wb-rootfs", || Err(Error::new("enter: not written yet")))
+/// Runs the verb; does not return where it succeeds.
+pub fn run(args: &Args, input: &FilterArgs) -> ExitCode {
+    let status = args.status_fd.map(fd::inherited).transpose().context(|| "--status-fd");
+    let status = match status {
+        Ok(status) => status,
+        Err(error) => return chain::fail("wb-rootfs", "enter", None::<File>, &error),
+    };
+    let error = match enter(args, input, status.as_ref()) {
+        Ok(never) => match never {},
+        Err(error) => error,
+    };
+    chain::fail("wb-rootfs", "enter", status.map(File::from), &error)
+}
+
+fn enter(
+    args: &Args,
+    input: &FilterArgs,
+    status: Option<&OwnedFd>,
+) -> Result<std::convert::Infallible, Error> {
+    let mut document_fd = None;
+    let plan = match input.doc.as_ref().map(Source::of) {
+        None => Plan::by_hand(args.root.as_deref())?,
+        Some(source) => {
+            let document = source.read(|number| {
+                let inherited = fd::inherited(number).context(|| format!("--doc {number}"))?;
+                let bytes =
+                    fd::read_all(&inherited, MAX_DOCUMENT_BYTES).context(|| format!("--doc {number}"))?;
+                document_fd = Some(inherited);
+                Ok(bytes)
+            })?;
+            Plan::of(&document, args.root.as_deref())?
+        }
+    };
+    let next = Next::find(&args.next)?;
+    build(&plan)?;
+    leave_host(&plan)?;
+    if next.is_tool() {
+        for fd in [document_fd.as_ref(), status].into_iter().flatten() {
+            fd::set_cloexec(fd, false).context(|| "passing on a descriptor")?;
+        }
+    }
+    Err(next.exec())
+}
+
+/// Builds the root; ends with the working directory in it.
+fn build(plan: &Plan) -> Result<(), Error> {
+    // The modes of what is made here are meant exactly.
+    wb_sys::tree::clear_umask();
+    let name = || format!("root {}", plan.root.display());
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let place = nix::fcntl::open(&plan.root, flags, nix::sys::stat::Mode::empty()).context(name)?;
+    let tree = mount_fd::clone_fd(&place, true, "the root and what is mounted in it")
+        .map_err(|errno| explain(Error::errno(name(), errno)))?;
+    let early = attach::clone_early(plan)?;
+    mount::mount(
+        None,
+        Path::new("/"),
+        None,
+        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+        None,
+        "nothing leaks out",
+    )
+    .map_err(|errno| explain(Error::errno("make / private", errno)))?;
+    let (kind, recursive) = match plan.propagation {
+        // pivot_root refuses a shared root; it becomes shared afterwards.
+        (Propagation::Shared | Propagation::Unbindable, recursive) => (Propagation::Private, recursive),
+        other => other,
+    };
+    let change = Change { propagation: Some(kind), recursive, ..Change::default() };
+    mount_fd::set_attributes(&tree, change, "how mount events travel").context(name)?;
+    mount_fd::attach(&tree, &place, "the root as a mount of its own").context(name)?;
+    let console = plan.terminal.then(devices::console).transpose()?;
+    let mut covers = paths::Covers::new(&plan.masked_paths)?;
+
+    let root = Root::new(tree);
+    let attached = attach::all(plan, early, &root)?;
+    devices::make(plan, console.as_ref(), &root)?;
+    for path in &plan.readonly_paths {
+        paths::protect(path, &root)?;
+    }
+    for path in &plan.masked_paths {
+        covers.mask(path, &root)?;
+    }
+    let readonly = Change { set: Attributes::MOUNT_ATTR_RDONLY, ..Change::default() };
+    for mount in &attached.readonly_later {
+        mount_fd::set_attributes(mount, readonly, "read-only from now on").context(|| "read-only tmpfs")?;
+    }
+    if plan.readonly {
+        mount_fd::set_attributes(root.fd(), readonly, "root.readonly").context(name)?;
+    }
+    nix::unistd::fchdir(root.fd()).context(name)
+}
+
+/// Makes the working directory the root of everything and lets the host's file system go.
+fn leave_host(plan: &Plan) -> Result<(), Error> {
+    let here = Path::new(".");
+    // pivot_root(2), "pivot_root(".", ".")": the old root ends up on top of the new one, and is taken off there.
+    mount::pivot_root(here, here, "the container's root becomes the root of everything")
+        .context(|| format!("pivot_root to {}", plan.root.display()))?;
+    mount::umount(here, MntFlags::MNT_DETACH, "the host's file system is gone").context(|| "the old root")?;
+    nix::unistd::chdir("/").context(|| "/")?;
+    if let (kind @ (Propagation::Shared | Propagation::Unbindable), recursive) = plan.propagation {
+        let recursive = if recursive { MsFlags::MS_REC } else { MsFlags::empty() };
+        mount::mount(None, Path::new("/"), None, kind.flag() | recursive, None, "linux.rootfsPropagation")
+            .context(|| "linux.rootfsPropagation")?;
+    }
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    Ok(())
+}
+
+/// What the errno hides.
+fn explain(error: Error) -> Error {
+    match error.raw_errno() {
+        Some(Errno::EPERM) => {
+            error.hint("enter runs in a mount namespace of its own, as root: wb-unshare --pid --mount -- wb-rootfs enter …")
+        }
+        _ => error,
+    }
 }

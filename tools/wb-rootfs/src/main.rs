@@ -2,6 +2,7 @@
 //!
 //! Usage: `wb-rootfs unpack | mount | umount | diff | enter`
 
+mod copy;
 mod diff;
 mod enter;
 mod mount;
@@ -10,11 +11,14 @@ mod unpack;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
+use wb_doc::FilterArgs;
 
 /// Layers into a root file system, and into it
 #[derive(Parser)]
 #[command(name = "wb-rootfs", version)]
 struct Cli {
+    #[command(flatten)]
+    filter: FilterArgs,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -29,11 +33,12 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
-    match wb_doc::parse_filter::<Cli>().verb {
+    let Cli { filter, verb } = wb_doc::parse_filter();
+    match verb {
         Verb::Unpack(args) => unpack::run(&args),
-        Verb::Mount(args) => mount::run(&args),
-        Verb::Umount(args) => umount::run(&args),
+        Verb::Mount(args) => mount::run(&args, &filter),
+        Verb::Umount(args) => umount::run(&args, &filter),
         Verb::Diff(args) => diff::run(&args),
-        Verb::Enter(args) => enter::run(&args),
+        Verb::Enter(args) => enter::run(&args, &filter),
     }
 }

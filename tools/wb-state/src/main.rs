@@ -1,1 +1,155 @@
-fn main() {}
+//! wb-state: the containers' documents on disk.
+//!
+//! `wb-state [-n] create|put|finish|rm < documents`, `wb-state get CONTAINER...`, `wb-state list`,
+//! `wb-state rename CONTAINER NAME`, `wb-state gc`
+
+mod create;
+mod end;
+mod events;
+mod gc;
+mod get;
+mod list;
+mod row;
+mod select;
+mod table;
+mod userns;
+mod words;
+
+use clap::{Parser, Subcommand};
+use std::ffi::OsString;
+use std::process::ExitCode;
+use wb_doc::{Document, Error, Filter, FilterArgs};
+use wb_store::atomic::Durability;
+use wb_store::{Place, record};
+
+const TOOL: &str = "wb-state";
+
+/// The containers' documents on disk
+#[derive(Parser)]
+#[command(name = TOOL, version)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+    #[command(flatten)]
+    filter: FilterArgs,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Claim the document's id and name
+    Create {
+        /// The container's id, where the document has none (default a random one)
+        #[arg(long, value_name = "ID")]
+        id: Option<String>,
+        /// The container's name, where the document has none (default a random one)
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+    },
+    /// Store the document
+    Put {
+        /// Print the id instead of the document, also where an earlier stage failed
+        #[arg(short, long)]
+        quiet: bool,
+        /// Note that the container was frozen, or goes on
+        #[arg(long, value_parser = ["paused", "running"])]
+        status: Option<String>,
+    },
+    /// Print containers' documents with their true status
+    Get(get::GetArgs),
+    /// List containers: documents, a line each
+    List(list::ListArgs),
+    /// Print what happens to containers, as it happens
+    Events(events::EventsArgs),
+    /// Give a container another name
+    Rename {
+        /// Name, id, or the unique start of an id
+        container: String,
+        /// The new name
+        name: String,
+    },
+    /// A container has ended: store its document, or with --rm remove all of it
+    Finish,
+    /// Remove the container's record and files
+    Rm {
+        /// The container's id, where the document has none
+        #[arg(long, value_name = "ID")]
+        id: Option<String>,
+        /// Remove its anonymous volumes too
+        #[arg(short, long)]
+        volumes: bool,
+    },
+    /// Print the documents of which leftovers are on the machine; remove half-made records
+    Gc,
+}
+
+fn main() -> ExitCode {
+    let cli: Cli = wb_doc::parse_filter_from(words(std::env::args_os()));
+    wb_doc::main(TOOL, || run(&cli))
+}
+
+/// `list -n 3` as docker has it: a list reads no document, and so needs no `-n` of the other kind.
+fn words(args: impl Iterator<Item = OsString>) -> impl Iterator<Item = OsString> {
+    let mut is_list = false;
+    args.map(move |word| {
+        is_list |= word == "list";
+        match word.to_str().and_then(|text| text.strip_prefix("-n")) {
+            Some("") if is_list => "--last".into(),
+            Some(count) if is_list => format!("--last={}", count.trim_start_matches('=')).into(),
+            _ => word,
+        }
+    })
+}
+
+fn run(cli: &Cli) -> Result<ExitCode, Error> {
+    let place = Place::from_env()?;
+    Ok(match &cli.verb {
+        Verb::Create { id, name } => Filter::doing(TOOL, "create")
+            .run(&cli.filter, |document| create::create(&place, document, id.as_deref(), name.as_deref())),
+        Verb::Put { quiet, status } => Filter::doing(TOOL, "put")
+            .printing_ids(*quiet)
+            .run(&cli.filter, |document| put(&place, document, status.as_deref())),
+        Verb::Get(args) => get::get(&place, args, &cli.filter),
+        Verb::List(args) => list::list(&place, args)?,
+        Verb::Events(args) => events::events(&place, args)?,
+        Verb::Rename { container, name } => rename(&place, container, name),
+        Verb::Finish => {
+            Filter::undoing(TOOL, "finish").run(&cli.filter, |document| end::finish(&place, document))
+        }
+        Verb::Rm { id, volumes } => Filter::undoing(TOOL, "rm").run(&cli.filter, |document| {
+            if let (Some(id), None) = (id, document.str_at("/wb/id")) {
+                document.set("/wb/id", id)?;
+            }
+            end::rm(&place, document, *volumes)
+        }),
+        Verb::Gc => gc::gc(&place)?,
+    })
+}
+
+fn put(place: &Place, document: &mut Document, status: Option<&str>) -> Result<(), Error> {
+    if let Some(status) = status {
+        document.set("/wb/state/status", status)?;
+    }
+    // Whether a process is frozen is forgotten at a reboot, with the process.
+    let durability = if status.is_some() { Durability::Visible } else { durability(document) };
+    *document = record::put(place, document, durability)?;
+    Ok(())
+}
+
+/// The record of a container that goes with its end need not survive a power cut.
+fn durability(document: &Document) -> Durability {
+    if removes_itself(document) { Durability::Visible } else { Durability::Durable }
+}
+
+/// Whether the container was started with `--rm`.
+fn removes_itself(document: &Document) -> bool {
+    document.at("/wb/run/remove") == Some(&serde_json::Value::Bool(true))
+}
+
+fn rename(place: &Place, container: &str, name: &str) -> ExitCode {
+    let renamed = record::resolve(place, container)
+        .and_then(|id| record::rename(place, &id, name.strip_prefix('/').unwrap_or(name)));
+    match renamed {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => ExitCode::from(Filter::doing(TOOL, "rename").report(&error).max(1)),
+    }
+}

@@ -1,1 +1,45 @@
-fn main() {}
+//! wb-unshare: new namespaces, then the next program as their first process.
+//!
+//! Usage: `wb-unshare [flags] [CMD…] | run --doc FD [--status-fd FD] NEXT… | create … | start`
+
+mod birth;
+mod flags;
+mod maps;
+mod plan;
+mod run;
+mod two_phase;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+const TOOL: &str = "wb-unshare";
+
+/// New namespaces, then the next program as their first process
+#[derive(Parser)]
+#[command(name = "wb-unshare", version, args_conflicts_with_subcommands = true)]
+#[command(
+    override_usage = "wb-unshare [OPTIONS] [CMD...]\n       wb-unshare run|create|start [OPTIONS] [NEXT...]"
+)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    flags: flags::Args,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Run(run::Args),
+    Create(two_phase::CreateArgs),
+    Start(two_phase::StartArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = wb_doc::parse::<Cli>();
+    match cli.verb {
+        None => flags::run(cli.flags),
+        Some(Verb::Run(args)) => run::run(&args),
+        Some(Verb::Create(args)) => two_phase::create(&args),
+        Some(Verb::Start(args)) => two_phase::start(&args),
+    }
+}

@@ -4,7 +4,7 @@ use crate::image::{Descriptor, Digest, Hasher, ImageStore};
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use wb_doc::{Context, Error};
@@ -37,16 +37,10 @@ impl ImageStore {
         if descriptor.size > limit {
             return Err(Error::new(format!("{}: {} bytes, more than {limit}", name(), descriptor.size)));
         }
-        let (file, size) = self.open_blob(&descriptor.digest)?;
-        if size != descriptor.size {
-            return Err(Error::new(format!("{}: {size} bytes instead of {}", name(), descriptor.size)));
-        }
-        let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
-        file.take(size + 1).read_to_end(&mut content).context(name)?;
-        let found = Digest::of(&content);
-        if found != descriptor.digest {
-            return Err(Error::new(format!("{}: its content has digest {found}", name())));
-        }
+        let (file, _) = self.open_blob(&descriptor.digest)?;
+        let mut content = Vec::with_capacity(usize::try_from(descriptor.size).unwrap_or_default());
+        file.take(descriptor.size + 1).read_to_end(&mut content).context(name)?;
+        descriptor.verify(&Digest::of(&content), content.len() as u64)?;
         Ok(content)
     }
 
@@ -63,24 +57,24 @@ impl ImageStore {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let directory = self.unfinished();
         fs::create_dir_all(&directory).context(|| directory.display().to_string())?;
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = directory.join(format!("{}.{number}", std::process::id()));
-        let open = || {
-            let mut options = OpenOptions::new();
-            options.read(true).write(true).create_new(true).mode(0o600);
-            options.open(&path)
-        };
-        let file = match open() {
-            // Left by a process of the same pid that was killed.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                fs::remove_file(&path).and_then(|()| open())
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true).mode(0o600);
+        let (file, path) = loop {
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            let path = directory.join(format!("{}.{number}", std::process::id()));
+            let file = match options.open(&path) {
+                // Left by a killed process that had our pid.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                other => other.context(|| path.display().to_string())?,
+            };
+            // The lock says that somebody is writing here. `remove_unfinished` may have had it a moment before us,
+            // and then the file has no name any more.
+            let file = Flock::lock(file, FlockArg::LockExclusive)
+                .map_err(|(_, errno)| Error::errno(path.display(), errno))?;
+            if file.metadata().context(|| path.display().to_string())?.nlink() > 0 {
+                break (file, path);
             }
-            other => other,
         };
-        let file = file.context(|| path.display().to_string())?;
-        // The lock says that somebody is writing here; `remove_unfinished` asks for it.
-        let file = Flock::lock(file, FlockArg::LockExclusiveNonblock)
-            .map_err(|(_, errno)| Error::errno(path.display(), errno))?;
         let target = self.directory().join("blobs/sha256");
         Ok(BlobWriter { file, path, target, hasher: Hasher::new(), size: 0, committed: false })
     }
@@ -96,9 +90,11 @@ impl ImageStore {
         for entry in entries {
             let path = entry.context(|| directory.display().to_string())?.path();
             let Ok((file, size)) = open_regular(&path) else { continue };
+            // Somebody else may be quicker with either.
             if let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                fs::remove_file(&path).context(|| path.display().to_string())?;
-                freed += size;
+                if fs::remove_file(&path).is_ok() {
+                    freed += size;
+                }
                 drop(lock);
             }
         }
@@ -134,27 +130,16 @@ impl BlobWriter {
         self.size
     }
 
-    /// Starts again from nothing.
-    pub fn restart(&mut self) -> io::Result<()> {
-        use std::io::Seek;
-        self.file.set_len(0)?;
-        self.file.rewind()?;
-        self.hasher = Hasher::new();
-        self.size = 0;
-        Ok(())
+    /// Whether what has been written is the whole of the expected blob.
+    pub fn verify(&self, expected: &Descriptor) -> Result<(), Error> {
+        expected.verify(&self.hasher.clone().finish(), self.size)
     }
 
     /// Puts the blob into the store under its digest, which must be the expected one, as must the size.
     pub fn commit(mut self, expected: Option<&Descriptor>) -> Result<(Digest, u64), Error> {
         let digest = std::mem::take(&mut self.hasher).finish();
         if let Some(expected) = expected {
-            if expected.digest != digest {
-                return Err(Error::new(format!("blob {}: its content has digest {digest}", expected.digest)));
-            }
-            if expected.size != self.size {
-                let (is, should) = (self.size, expected.size);
-                return Err(Error::new(format!("blob {digest}: {is} bytes instead of {should}")));
-            }
+            expected.verify(&digest, self.size)?;
         }
         let target = self.target.join(digest.hex());
         let metadata = fs::symlink_metadata(&target);

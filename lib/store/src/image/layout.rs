@@ -101,6 +101,49 @@ impl ImageStore {
         })
     }
 
+    /// Keeps what is being put into the store, blobs and layers that nothing refers to yet, from being collected. Whoever
+    /// fills the store holds this until the index has the image.
+    pub fn hold(&self) -> Result<Hold, Error> {
+        self.prepare()?;
+        Lock::shared(&self.directory.join(".wb/hold.lock")).map(Hold)
+    }
+
+    /// Waits until nobody fills the store: what nothing refers to then is garbage.
+    pub fn alone(&self) -> Result<Alone, Error> {
+        self.prepare()?;
+        Lock::exclusive(&self.directory.join(".wb/hold.lock")).map(Alone)
+    }
+
+    /// As [`ImageStore::alone`]; `None` where somebody fills the store.
+    pub fn try_alone(&self) -> Result<Option<Alone>, Error> {
+        self.prepare()?;
+        Ok(Lock::try_exclusive(&self.directory.join(".wb/hold.lock"))?.map(Alone))
+    }
+
+    /// Removes the files of locks nobody holds and temporary indexes, which killed processes leave.
+    pub fn remove_stale_locks(&self) -> Result<(), Error> {
+        let _index = Lock::exclusive(&self.directory.join(".wb/index.lock"))?;
+        let listing = |directory: &Path| {
+            let entries = fs::read_dir(directory).into_iter().flatten();
+            entries.filter_map(|entry| Some(entry.ok()?.path())).collect::<Vec<_>>()
+        };
+        for path in listing(&self.directory.join(".wb/locks")) {
+            let Some(digest) = path.file_name().and_then(|hex| Digest::from_hex(hex.to_str()?).ok()) else {
+                continue;
+            };
+            // Held, it is asked for and not waited for; dropped, it takes its file along.
+            drop(DigestLock::try_take(self.directory.join(".wb/locks").join(digest.hex()))?);
+        }
+        for path in listing(&self.directory) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            // Made only under the lock held here.
+            if name.starts_with(".index.json.") && name.ends_with(".tmp") {
+                fs::remove_file(&path).context(|| path.display().to_string())?;
+            }
+        }
+        Ok(())
+    }
+
     /// Waits until nobody else in any process works on the blob `digest`, and keeps others waiting.
     pub fn lock_digest(&self, digest: &Digest) -> Result<DigestLock, Error> {
         let directory = self.directory.join(".wb/locks");
@@ -133,6 +176,14 @@ impl Index {
     }
 }
 
+/// Held by whoever fills the store; many may.
+#[derive(Debug)]
+pub struct Hold(#[allow(dead_code, reason = "held for its drop")] Lock);
+
+/// Held by whoever collects garbage; alone.
+#[derive(Debug)]
+pub struct Alone(#[allow(dead_code, reason = "held for its drop")] Lock);
+
 /// A held lock on a digest; its file goes with it.
 #[derive(Debug)]
 pub struct DigestLock {
@@ -160,6 +211,23 @@ impl DigestLock {
                 Ok(there) if there.ino() == held.ino() => return Ok(Self { path, _file: file }),
                 _ => {}
             }
+        }
+    }
+}
+
+impl DigestLock {
+    fn try_take(path: PathBuf) -> Result<Option<Self>, Error> {
+        let name = || format!("lock {}", path.display());
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).custom_flags(OFlag::O_NOFOLLOW.bits());
+        let file = match options.open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other.context(name)?,
+        };
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(file) => Ok(Some(Self { path, _file: file })),
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
+            Err((_, errno)) => Err(Error::errno(name(), errno)),
         }
     }
 }

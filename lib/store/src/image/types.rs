@@ -4,6 +4,7 @@ use crate::image::{Digest, Platform};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
+use wb_doc::Error;
 
 /// The annotation of an index entry that holds the image's name.
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -62,6 +63,17 @@ impl Descriptor {
             None => drop(annotations.remove(key)),
         }
         self.annotations = (!annotations.is_empty()).then_some(annotations);
+    }
+
+    /// Whether content of this digest and size is the blob.
+    pub fn verify(&self, digest: &Digest, size: u64) -> Result<(), Error> {
+        if size != self.size {
+            return Err(Error::new(format!("blob {}: {size} bytes instead of {}", self.digest, self.size)));
+        }
+        if *digest != self.digest {
+            return Err(Error::new(format!("blob {}: its content has digest {digest}", self.digest)));
+        }
+        Ok(())
     }
 
     /// The image's name, in an entry of the store's index.

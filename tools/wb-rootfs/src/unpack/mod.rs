@@ -7,6 +7,7 @@
 mod archive;
 mod extended;
 mod header;
+mod input;
 mod parents;
 mod place;
 mod tree;
@@ -61,7 +62,8 @@ fn unpack(args: &Args) -> Result<ExitCode, Error> {
     };
     let stdin = std::io::stdin();
     wb_sys::tree::widen_pipe(stdin.as_fd());
-    let source = File::from(stdin.as_fd().try_clone_to_owned().context(|| "standard input")?);
+    let file = File::from(stdin.as_fd().try_clone_to_owned().context(|| "standard input")?);
+    let source = input::Input::new(file).context(|| "signalfd")?;
     let digest = if let Some(target) = &args.to {
         place::into_directory(target, source, limits)?
     } else {

@@ -49,7 +49,7 @@ impl<'a> Unfinished<'a> {
     fn new(parent: &'a OwnedFd) -> Result<Self, Error> {
         for number in 0_u32.. {
             let name = format!(".tmp-{}-{number}", std::process::id());
-            match tree::mkdir(parent, OsStr::new(&name), 0o700) {
+            match tree::mkdir(parent, OsStr::new(&name), 0o755) {
                 // Of a process of this pid that was killed, or of another pid namespace.
                 Err(Errno::EEXIST) => continue,
                 made => made.context(|| name.clone())?,
@@ -123,13 +123,18 @@ pub fn into_directory(target: &Path, source: impl Read, limits: Limits) -> Resul
     unpack(clean, source, limits).map(|(digest, _)| digest).inspect_err(|_| {
         // The failure is what matters; what cannot be removed is there to be seen.
         if made {
-            tree::remove(nix::fcntl::AT_FDCWD, target.as_os_str()).ok();
+            remove_directory(target).ok();
         } else if let Ok(names) = tree::names(&fd) {
             for (name, _) in names {
                 tree::remove(&fd, &name).ok();
             }
         }
     })
+}
+
+fn remove_directory(path: &Path) -> Result<(), Errno> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    tree::remove(tree::open_directory(parent)?, path.file_name().ok_or(Errno::EINVAL)?)
 }
 
 /// Returns the digest, and how many bytes the files have.

@@ -262,6 +262,8 @@ impl Tree {
     pub fn finish(mut self) -> Result<(), Error> {
         let root = self.parents.root();
         self.parents.forget();
+        // As long as no entry says otherwise.
+        tree::chmod_fd(&root, 0o755).context(|| "fchmod")?;
         for directory in self.deferred {
             let shown = || escape(&String::from_utf8_lossy(&directory.path));
             let path = if directory.path.is_empty() { b"." } else { &*directory.path };

@@ -1,0 +1,349 @@
+//! Published ports: held on the host by sockets, led to the container by elements of nft maps.
+//!
+//! No proxy runs. One parked process a container, with nothing in it but the sockets, holds its ports: a second
+//! container and any other program get `EADDRINUSE` at once.
+
+use crate::nft::{self, Element};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use wb_doc::{Context, Error};
+use wb_store::Place;
+use wb_store::atomic::{self, Durability};
+use wb_store::network::{Attachment, Port};
+use wb_sys::netlink::{Netlink, Protocol, Request};
+use wb_sys::port::{self, Transport};
+use wb_sys::{Errno, child, park, pipe, poll, proc, process};
+
+/// The maps of the rule set, by name: for one host address, and for all.
+const MAPS: [&str; 4] = ["host4", "any4", "host6", "any6"];
+/// How many elements fit one message comfortably.
+const BATCH: usize = 400;
+/// How often a pair of ports, the same for IPv4 and IPv6, is looked for.
+const ATTEMPTS: usize = 16;
+
+/// The process that holds a container's ports, as it is written down.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Holder {
+    pid: i32,
+    start_time: u64,
+}
+
+/// The ports a container publishes: those asked for, and of `publishAll` every exposed one that is not among them.
+pub fn wanted(attachment: &Attachment) -> Result<Vec<Port>, Error> {
+    let mut ports = attachment.ports.clone();
+    for port in &mut ports {
+        if port.protocol.is_empty() {
+            "tcp".clone_into(&mut port.protocol);
+        }
+        if port.container_port == 0 {
+            return Err(Error::usage("published port: the container's port is missing"));
+        }
+    }
+    if attachment.publish_all {
+        for exposed in &attachment.exposed {
+            let (number, protocol) = exposed.split_once('/').unwrap_or((exposed, "tcp"));
+            let (first, last) = number.split_once('-').unwrap_or((number, number));
+            let wrong =
+                |_| Error::usage(format!("exposed port {exposed:?}: PORT[-PORT][/PROTOCOL] is needed"));
+            for container_port in first.parse::<u16>().map_err(wrong)?..=last.parse::<u16>().map_err(wrong)? {
+                let same = |port: &Port| port.container_port == container_port && port.protocol == protocol;
+                if !ports.iter().any(same) {
+                    ports.push(Port {
+                        host_ip: None,
+                        host_port: 0,
+                        container_port,
+                        protocol: protocol.to_owned(),
+                    });
+                }
+            }
+        }
+    }
+    Ok(ports)
+}
+
+/// The host's addresses on which a port is published to a container with these addresses.
+fn host_addresses(port: &Port, ips: &[IpNet]) -> Result<Vec<IpAddr>, Error> {
+    let has = |v4: bool| ips.iter().any(|ip| ip.addr().is_ipv4() == v4);
+    let all: Vec<IpAddr> = match port.host_ip {
+        Some(address) if has(address.is_ipv4()) => vec![address],
+        Some(address) => {
+            let message =
+                format!("published port {}: the container has no address to lead {address} to", shown(port));
+            return Err(Error::new(message));
+        }
+        None => [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()]
+            .into_iter()
+            .filter(|address: &IpAddr| has(address.is_ipv4()))
+            .collect(),
+    };
+    Ok(all)
+}
+
+fn shown(port: &Port) -> String {
+    format!("{}/{}", port.host_port, port.protocol)
+}
+
+/// Takes every port; those with number 0 get the number of a free one.
+pub fn take(ports: &mut [Port], ips: &[IpNet]) -> Result<Vec<OwnedFd>, Error> {
+    let mut held = Vec::new();
+    for port in ports {
+        let addresses = host_addresses(port, ips)?;
+        let mut attempts = if port.host_port == 0 { ATTEMPTS } else { 1 };
+        loop {
+            attempts -= 1;
+            match take_one(port.host_port, &port.protocol, &addresses) {
+                Ok((number, sockets)) => {
+                    port.host_port = number;
+                    held.extend(sockets);
+                    break;
+                }
+                // The number that was free for IPv4 is taken for IPv6.
+                Err(Errno::EADDRINUSE) if attempts > 0 => {}
+                Err(errno) => {
+                    let what = || format!("published port {} on {}", shown(port), addresses[0]);
+                    return Err(errno).context(what).map_err(|error| error.code(125));
+                }
+            }
+        }
+    }
+    Ok(held)
+}
+
+fn take_one(number: u16, protocol: &str, addresses: &[IpAddr]) -> Result<(u16, Vec<OwnedFd>), Errno> {
+    let transport = match protocol {
+        "tcp" => Transport::Tcp,
+        "udp" => Transport::Udp,
+        // A kernel without sctp(7) has no socket to hold it with; the rules lead it all the same.
+        "sctp" if number > 0 => return Ok((number, Vec::new())),
+        _ => return Err(Errno::EPROTONOSUPPORT),
+    };
+    let mut number = number;
+    let mut sockets = Vec::new();
+    for address in addresses {
+        let socket = port::take(SocketAddr::new(*address, number), transport)?;
+        number = port::number(&socket)?;
+        sockets.push(socket);
+    }
+    Ok((number, sockets))
+}
+
+fn file(place: &Place, id: &str) -> PathBuf {
+    place.run().join("ports").join(id)
+}
+
+/// Leaves the sockets to a parked process of their own. It writes itself down before this returns, so that whoever
+/// is killed when, [`withdraw`] finds it.
+pub fn park(place: &Place, id: &str, sockets: &[OwnedFd]) -> Result<(), Error> {
+    let path = file(place, id);
+    let directory = place.run().join("ports");
+    fs::create_dir_all(&directory).context(|| directory.display().to_string())?;
+    let (reader, writer) = pipe::pipe().context(|| "pipe")?;
+    child::fork("a parked process holds the published ports", || {
+        // The terminal's signals and its end are not for this one.
+        let written = child::new_session().context(|| "setsid").and_then(|_| write_down(&path));
+        // Nobody is left to tell if this fails.
+        pipe::write(&writer, &[u8::from(written.is_err())]).ok();
+        if written.is_err() { 1 } else { park::forever(sockets) }
+    })
+    .context(|| "fork")?;
+    drop(writer);
+    let mut answer = [1];
+    let length = pipe::read(&reader, &mut answer).context(|| "the holder of the ports")?;
+    if (length, answer) == (1, [0]) { Ok(()) } else { Err(Error::new(format!("write {}", path.display()))) }
+}
+
+fn write_down(path: &std::path::Path) -> Result<(), Error> {
+    let pid = i32::try_from(std::process::id()).map_err(Error::new)?;
+    let holder = Holder { pid, start_time: proc::start_time(pid).context(|| "start time")? };
+    let text = serde_json::to_vec(&holder).context(|| "the holder of the ports")?;
+    atomic::write(path, &text, Durability::Visible)
+}
+
+/// Leads the ports to the container.
+pub fn publish(
+    netfilter: &Netlink,
+    table: &str,
+    id: &str,
+    ports: &[Port],
+    ips: &[IpNet],
+) -> Result<(), Error> {
+    let elements = elements(id, ports, ips)?;
+    let what = || format!("nft table {table}: published ports");
+    match add(netfilter, table, &elements) {
+        // We hold the ports, so what is in the maps under their numbers belongs to nobody alive.
+        Err(Errno::EEXIST | Errno::EBUSY) => {
+            let taken = |element: &Element, map: &str| {
+                elements.get(map).is_some_and(|ours| ours.iter().any(|our| our.key == element.key))
+            };
+            remove(netfilter, table, taken)?;
+            add(netfilter, table, &elements).context(what)
+        }
+        other => other.context(what),
+    }
+}
+
+fn add(netfilter: &Netlink, table: &str, elements: &BTreeMap<&str, Vec<Element>>) -> Result<(), Errno> {
+    let of_map = |(map, list): (&&str, &Vec<Element>)| -> Vec<Request> {
+        list.chunks(BATCH).map(|chunk| nft::add_elements(table, map, chunk)).collect()
+    };
+    let requests: Vec<Request> = elements.iter().flat_map(of_map).collect();
+    netfilter.commit(&requests, "from here on the ports lead inside").map_err(|refused| refused.errno)
+}
+
+/// Removes the elements that `unwanted` names from the maps.
+fn remove(netfilter: &Netlink, table: &str, unwanted: impl Fn(&Element, &str) -> bool) -> Result<(), Error> {
+    let what = || format!("nft table {table}: published ports");
+    let mut requests = Vec::new();
+    for map in MAPS {
+        let mut list = nft::list_elements(netfilter, table, map).context(what)?;
+        list.retain(|element| unwanted(element, map));
+        requests.extend(list.chunks(BATCH).map(|chunk| nft::delete_elements(table, map, chunk)));
+    }
+    match netfilter.commit(&requests, "the ports lead nowhere any more") {
+        Ok(()) => Ok(()),
+        // Somebody else was quicker.
+        Err(refused) if refused.errno == Errno::ENOENT => Ok(()),
+        Err(refused) => Err(Error::errno(what(), refused.errno)),
+    }
+}
+
+fn elements(id: &str, ports: &[Port], ips: &[IpNet]) -> Result<BTreeMap<&'static str, Vec<Element>>, Error> {
+    let mut maps: BTreeMap<&'static str, Vec<Element>> = BTreeMap::new();
+    for port in ports {
+        for host in host_addresses(port, ips)? {
+            let inside = ips.iter().map(IpNet::addr).find(|ip| ip.is_ipv4() == host.is_ipv4());
+            let Some(inside) = inside else { continue };
+            let map = match (host.is_ipv4(), host.is_unspecified()) {
+                (true, false) => "host4",
+                (true, true) => "any4",
+                (false, false) => "host6",
+                (false, true) => "any6",
+            };
+            let mut key = if host.is_unspecified() { Vec::new() } else { octets(host) };
+            key.extend([protocol_number(&port.protocol), 0, 0, 0]);
+            key.extend(register(port.host_port));
+            let mut data = octets(inside);
+            data.extend(register(port.container_port));
+            maps.entry(map).or_default().push(Element { key, data, comment: id.to_owned() });
+        }
+    }
+    Ok(maps)
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    }
+}
+
+/// A port as part of a concatenation: in network byte order, padded to the register's four bytes.
+fn register(port: u16) -> [u8; 4] {
+    let [high, low] = port.to_be_bytes();
+    [high, low, 0, 0]
+}
+
+fn protocol_number(name: &str) -> u8 {
+    match name {
+        "udp" => 17,
+        "sctp" => 132,
+        _ => 6,
+    }
+}
+
+/// Takes a container's ports off the host: the rules first, then the holder, whose end is waited for, so that the
+/// ports can be taken again at once. Nothing published is fine.
+pub fn withdraw(place: &Place, id: &str) -> Result<(), Error> {
+    let path = file(place, id);
+    let text = match fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).context(|| path.display().to_string()),
+    };
+    let netfilter = Netlink::open(Protocol::Netfilter).context(|| "nfnetlink")?;
+    remove(&netfilter, &place.machine_name("wb"), |element, _| element.comment == id)?;
+    // A file that is no longer whole names nobody.
+    if let Ok(holder) = serde_json::from_slice::<Holder>(&text) {
+        end(&holder).context(|| "the holder of the ports")?;
+    }
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).context(|| path.display().to_string())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn end(holder: &Holder) -> Result<(), Errno> {
+    let pidfd = match process::pidfd_open(holder.pid) {
+        Err(Errno::ESRCH) => return Ok(()),
+        other => other?,
+    };
+    // The handle first, then the question: the number may be another's by now.
+    if proc::start_time(holder.pid) != Ok(holder.start_time) {
+        return Ok(());
+    }
+    match process::pidfd_send_signal(&pidfd, nix::libc::SIGKILL, "the ports are free when it has ended") {
+        Err(Errno::ESRCH) => return Ok(()),
+        other => other?,
+    }
+    let mut set = poll::Set::default();
+    set.add(pidfd.as_fd(), poll::IN, ());
+    set.wait(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port(host: Option<&str>, host_port: u16, container_port: u16) -> Port {
+        Port {
+            host_ip: host.map(|ip| ip.parse().unwrap()),
+            host_port,
+            container_port,
+            protocol: "tcp".into(),
+        }
+    }
+
+    fn nets(list: &[&str]) -> Vec<IpNet> {
+        list.iter().map(|net| net.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn exposed_ports_are_published_once() {
+        let attachment = Attachment {
+            ports: vec![port(None, 8080, 80)],
+            exposed: vec!["80/tcp".into(), "53/udp".into(), "100-101".into()],
+            publish_all: true,
+            ..Attachment::default()
+        };
+        let wanted: Vec<_> =
+            wanted(&attachment).unwrap().iter().map(|p| (p.host_port, p.container_port)).collect();
+        assert_eq!(wanted, [(8080, 80), (0, 53), (0, 100), (0, 101)]);
+    }
+
+    #[test]
+    fn each_family_and_kind_of_address_has_its_map() {
+        let ips = nets(&["10.0.0.2/24", "fd00::2/64"]);
+        let maps = elements(
+            "x",
+            &[port(None, 80, 8080), port(Some("192.0.2.1"), 81, 1), port(Some("::1"), 82, 2)],
+            &ips,
+        );
+        let maps = maps.unwrap();
+        assert_eq!(maps.keys().copied().collect::<Vec<_>>(), ["any4", "any6", "host4", "host6"]);
+        assert_eq!(maps["any4"][0].key, [6, 0, 0, 0, 0, 80, 0, 0]);
+        assert_eq!(maps["any4"][0].data, [10, 0, 0, 2, 0x1f, 0x90, 0, 0]);
+        assert_eq!(maps["host6"][0].key.len(), 24);
+        let v4_only = elements("x", &[port(None, 80, 80)], &nets(&["10.0.0.2/24"])).unwrap();
+        assert_eq!(v4_only.len(), 1);
+        assert!(elements("x", &[port(Some("::1"), 80, 80)], &nets(&["10.0.0.2/24"])).is_err());
+    }
+}

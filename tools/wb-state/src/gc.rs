@@ -1,0 +1,133 @@
+//! `wb-state gc`: the records against the machine.
+//!
+//! What needs undoing is printed, a document a container, for the undoing verbs of the other tools:
+//! `wb-state gc | wb-cgroup delete | wb-netns del | wb-ipam del | wb-rootfs umount | wb-state finish`.
+
+use crate::TOOL;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+use wb_doc::{Context, Document, Error, Filter, names};
+use wb_store::lock::Lock;
+use wb_store::{Place, record, tree};
+
+/// The verb.
+pub fn gc(place: &Place) -> Result<ExitCode, Error> {
+    let boot_id = wb_sys::proc::boot_id().context(|| "boot_id")?;
+    let mut code = 0;
+    let mut leftovers = Vec::new();
+    remove_half_made(place)?;
+    for id in record::list(place)? {
+        match record::read(place, &id) {
+            Ok(document) => leftovers.extend(leftover(place, document, &boot_id)?),
+            // Removed meanwhile.
+            Err(_) if !place.container(&id).exists() => {}
+            Err(error) => {
+                let hint = format!("to forget it: wb-state -n rm --id {id}");
+                code = Filter::doing(TOOL, "gc").report(&error.hint(hint)).max(1);
+            }
+        }
+        remove_temporary_files(&place.container(&id));
+    }
+    leftovers.extend(without_record(place)?);
+    let mut out = std::io::stdout().lock();
+    for document in leftovers {
+        let mut line = document.to_line();
+        line.push(b'\n');
+        if out.write_all(&line).and_then(|()| out.flush()).is_err() {
+            return Ok(ExitCode::from(141));
+        }
+    }
+    Ok(ExitCode::from(code))
+}
+
+/// The document, if the container has something on the machine that it should not have any more.
+fn leftover(place: &Place, mut document: Document, boot_id: &str) -> Result<Option<Document>, Error> {
+    let died = record::true_status(&mut document, boot_id)?;
+    let attended = record::is_alive(&document, "/wb/state/monitor", boot_id);
+    if attended || record::is_claimed(&document, boot_id) {
+        return Ok(None);
+    }
+    let status = document.str_at("/wb/state/status").unwrap_or_default();
+    let is_left = match status {
+        // Its maker died on the way.
+        "creating" => true,
+        // The monitor died before it could give everything back.
+        _ if died => true,
+        "created" | "exited" | "dead" => has_traces(place, &document)?,
+        _ => false,
+    };
+    Ok(is_left.then_some(document))
+}
+
+/// Whether anything is on the machine that only a running container has.
+fn has_traces(place: &Place, document: &Document) -> Result<bool, Error> {
+    let id = document.id()?;
+    let cgroups =
+        document.at("/wb/cgroup/paths").and_then(|paths| paths.as_object().cloned()).unwrap_or_default();
+    Ok(Path::new("/run/netns").join(id).exists()
+        || fs::read_dir(place.container_run(id)).is_ok_and(|mut entries| entries.next().is_some())
+        || cgroups.values().any(|path| path.as_str().is_some_and(|path| Path::new(path).exists())))
+}
+
+/// Directories without a record, and names without a container: their maker died between two calls.
+fn remove_half_made(place: &Place) -> Result<(), Error> {
+    if !place.containers().is_dir() {
+        return Ok(());
+    }
+    // Who is making one holds this lock shared.
+    let _lock = Lock::directory(&place.containers())?;
+    for id in record::list(place)? {
+        if !place.container(&id).join(record::FILE).exists() {
+            record::remove(place, &id)?;
+        }
+    }
+    for name in record::names(place)? {
+        let path = place.names().join(&name);
+        let target = fs::read_link(&path).unwrap_or_default();
+        let known = target.to_str().is_some_and(|id| {
+            names::check("id", id).is_ok() && place.container(id).join(record::FILE).exists()
+        });
+        if !known {
+            fs::remove_file(&path).context(|| path.display().to_string())?;
+        }
+    }
+    Ok(())
+}
+
+/// `.config.json.PID.tmp` of a writer that was killed.
+fn remove_temporary_files(directory: &Path) {
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let writer = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(".config.json.")?.strip_suffix(".tmp")?.parse::<u32>().ok());
+        if writer.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+            // It is in nobody's way if it stays.
+            fs::remove_file(entry.path()).ok();
+        }
+    }
+}
+
+/// Directories in the place that a reboot forgets, of containers that have no record any more.
+fn without_record(place: &Place) -> Result<Vec<Document>, Error> {
+    let directory = place.run().join("containers");
+    let Ok(entries) = fs::read_dir(&directory) else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    for entry in entries.flatten() {
+        let Ok(id) = entry.file_name().into_string() else { continue };
+        if names::check("id", &id).is_err() || place.container(&id).exists() {
+            continue;
+        }
+        // Something is still mounted there: the other tools undo that first, by the id alone.
+        if tree::remove(&entry.path(), None).is_err() {
+            let mut document = Document::default();
+            document.set("/wb/id", &id)?;
+            document.set("/wb/state/status", "creating")?;
+            found.push(document);
+        }
+    }
+    Ok(found)
+}

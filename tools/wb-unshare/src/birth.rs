@@ -1,0 +1,280 @@
+//! The acts: join, clone, and what the child does before it becomes the next program.
+
+use crate::maps::Maps;
+use crate::plan::Plan;
+use nix::mount::MsFlags;
+use nix::sched::CloneFlags;
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use wb_doc::oci::IdMapping;
+use wb_doc::{Context, Error};
+use wb_sys::attend::Attendant;
+use wb_sys::clone::{Clone3, Cloned, clone3};
+use wb_sys::namespace::{self, CLONE_NEWTIME};
+use wb_sys::{Errno, cgroup, child, credentials, file, host, mount, process, procfs, tty};
+
+/// What [`Birth::make`] has become: the same function returns in two processes.
+#[derive(Debug)]
+pub enum Birth {
+    /// The caller. The child exists, and waits until [`Birth::allow`] if it has a user namespace to be mapped.
+    Parent(Parent),
+    /// The child, in its namespaces.
+    Child(Child),
+}
+
+/// What the caller holds of the child.
+#[derive(Debug)]
+pub struct Parent {
+    /// The child, as the caller's pid namespace numbers it.
+    pub pid: Pid,
+    /// Written to when the child may go on.
+    go: Option<OwnedFd>,
+}
+
+/// What the child holds.
+#[derive(Debug)]
+pub struct Child {
+    /// Read from until the parent says go on.
+    wait: Option<OwnedFd>,
+    /// Whether it was made inside its v2 cgroup.
+    in_cgroup: bool,
+}
+
+/// Joins the namespaces that exist and makes the process for the others.
+///
+/// A `sibling` is the child of the caller's parent, which then waits for it.
+pub fn make(plan: &Plan, sibling: bool) -> Result<Birth, Error> {
+    join(plan)?;
+    if plan.new.contains(CLONE_NEWTIME) {
+        new_time(&plan.time_offsets)?;
+    }
+    let pipe = plan.maps.as_ref().map(|_| nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC));
+    let (wait, go) = pipe.transpose().context(|| "pipe")?.unzip();
+    let unified = plan.cgroups.get("unified").map(|path| (path, cgroup::open(path)));
+    let unified = match unified {
+        None => None,
+        Some((path, fd)) => Some(fd.context(|| format!("cgroup {}", path.display()))?),
+    };
+    // The cgroup namespace takes the cgroup its maker is in as its root, so the child makes it once it has joined.
+    // The time namespace has been made above, since its offsets are set before anybody is in it.
+    let namespaces = plan.new.difference(CloneFlags::CLONE_NEWCGROUP | CLONE_NEWTIME);
+    let (born, in_cgroup) = clone_child(namespaces, sibling, unified.as_ref())?;
+    Ok(match born {
+        Cloned::Parent(pid) => Birth::Parent(Parent { pid, go }),
+        Cloned::Child => {
+            // The pipe ends when the parent dies, so its own end must not stay open here.
+            drop(go);
+            Birth::Child(Child { wait, in_cgroup })
+        }
+    })
+}
+
+fn clone_child(
+    namespaces: CloneFlags,
+    sibling: bool,
+    unified: Option<&OwnedFd>,
+) -> Result<(Cloned, bool), Error> {
+    use std::os::fd::AsFd;
+    let why = "the first process of the new namespaces";
+    if let Some(fd) = unified {
+        let what = Clone3 { namespaces, sibling, cgroup: Some(fd.as_fd()) };
+        match clone3(what, why) {
+            Ok(born) => return Ok((born, true)),
+            // An old kernel, or a cgroup that refuses it: the child joins by itself, or says why not.
+            Err(Errno::EINVAL | Errno::E2BIG | Errno::EACCES | Errno::EOPNOTSUPP | Errno::EBUSY) => {}
+            Err(errno) => return Err(refused(namespaces, errno)),
+        }
+    }
+    let what = Clone3 { namespaces, sibling, cgroup: None };
+    let born = clone3(what, why).map_err(|errno| refused(namespaces, errno))?;
+    Ok((born, false))
+}
+
+fn refused(namespaces: CloneFlags, errno: Errno) -> Error {
+    let error = Error::errno(format!("clone3 {}", namespace::flag_names(namespaces)), errno);
+    match errno {
+        Errno::EPERM if !nix::unistd::geteuid().is_root() => error.hint("be root, or add a user namespace"),
+        Errno::ENOSPC => error.hint("see /proc/sys/user/max_*_namespaces"),
+        _ => error,
+    }
+}
+
+/// Joins the namespaces that are given by path; all are opened before the first is joined.
+fn join(plan: &Plan) -> Result<(), Error> {
+    let open = |(kind, path): &(namespace::Kind, PathBuf)| {
+        let fd = namespace::open(path).context(|| format!("{} namespace {}", kind.oci, path.display()))?;
+        Ok((*kind, fd))
+    };
+    let opened = plan.join.iter().map(open).collect::<Result<Vec<_>, Error>>()?;
+    namespace::join_all(&opened, "it exists already").map_err(|(kind, errno)| {
+        let path = plan.join.iter().find(|(other, _)| *other == kind).map(|(_, path)| path.display());
+        let path = path.map_or(String::new(), |path| path.to_string());
+        let error = Error::errno(format!("join the {} namespace {path}", kind.oci), errno);
+        match errno {
+            Errno::EINVAL => error.hint(format!("{path} is no {} namespace", kind.oci)),
+            _ => error,
+        }
+    })
+}
+
+/// A time namespace is made for children only, and its clocks are set before the first enters.
+fn new_time(offsets: &[String]) -> Result<(), Error> {
+    namespace::unshare(CLONE_NEWTIME, "for the child: the caller stays in its own").context(|| "unshare")?;
+    if !offsets.is_empty() {
+        let path = Path::new("/proc/self/timens_offsets");
+        file::write_control(path, &offsets.concat(), "clocks ahead of the host's")
+            .context(|| path.display().to_string())?;
+    }
+    Ok(())
+}
+
+impl Parent {
+    /// Writes the maps of the child's user namespace, if it has one, and lets the child go on.
+    pub fn allow(&self, plan: &Plan) -> Result<(), Error> {
+        if let (Some(maps), Some(go)) = (&plan.maps, &self.go) {
+            maps.write(self.pid)?;
+            nix::unistd::write(go, b"!").context(|| "pipe to the child")?;
+        }
+        Ok(())
+    }
+
+    /// Stays in front of the child until it ends, and gives its exit status.
+    pub fn attend(&self, attendant: Attendant, own_session: bool) -> Result<u8, Error> {
+        attendant.attend(self.pid, own_session).context(|| format!("wait for process {}", self.pid))
+    }
+}
+
+impl Child {
+    /// Makes the namespaces the container's own, up to the moment before the next program.
+    pub fn settle(self, plan: &Plan) -> Result<(), Error> {
+        // With the ids of the caller still, since the cgroup files belong to it.
+        join_cgroups(&plan.cgroups, self.in_cgroup)?;
+        if let Some(score) = plan.oom_score_adj {
+            set_oom_score(score)?;
+        }
+        if let (Some(wait), Some(maps)) = (self.wait, &plan.maps) {
+            wait_for_maps(&wait, maps)?;
+        }
+        settle_in_place(plan)
+    }
+}
+
+/// What is the same in a child and in a process that has unshared itself.
+pub fn settle_in_place(plan: &Plan) -> Result<(), Error> {
+    if plan.new.contains(CloneFlags::CLONE_NEWCGROUP) {
+        cgroup::unshare().context(|| "unshare CLONE_NEWCGROUP")?;
+    }
+    if let Some(name) = &plan.hostname {
+        host::set_hostname(name).context(|| format!("hostname {name}"))?;
+    }
+    if let Some(name) = &plan.domainname {
+        host::set_domainname(name).context(|| format!("domainname {name}"))?;
+    }
+    if plan.new.contains(CloneFlags::CLONE_NEWNET) {
+        host::loopback_up().context(|| "loopback interface")?;
+    }
+    for (path, value) in &plan.sysctls {
+        procfs::write(path, value, "a setting of the container's own namespaces")
+            .context(|| format!("linux.sysctl: /proc/{}", path.display()))?;
+    }
+    if plan.private && plan.new.contains(CloneFlags::CLONE_NEWNS) {
+        let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+        mount::mount(None, Path::new("/"), None, flags, None, "no mount made here reaches the host")
+            .context(|| "make / private")?;
+    }
+    if plan.mount_proc {
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        let why = "/proc shows the pid namespace of the one who mounted it";
+        mount::mount(Some("proc"), Path::new("/proc"), Some("proc"), flags, None, why)
+            .context(|| "proc on /proc")?;
+    }
+    if plan.session {
+        session(plan.terminal)?;
+    }
+    Ok(())
+}
+
+/// A session of its own: what the caller's terminal sends does not reach it, and TIOCSTI into the caller's
+/// terminal is refused.
+fn session(terminal: bool) -> Result<(), Error> {
+    match child::new_session() {
+        // A process that has unshared itself may lead a group already; a child never does.
+        Ok(_) | Err(Errno::EPERM) => {}
+        Err(errno) => return Err(Error::errno("setsid", errno)),
+    }
+    if terminal {
+        match tty::set_controlling(std::io::stdin()) {
+            // By hand, without wb-monitor, the terminal is the caller's and stays so.
+            Ok(()) | Err(Errno::EPERM) => {}
+            Err(errno) => {
+                return Err(Error::errno("process.terminal: standard input", errno)
+                    .hint("wb-monitor gives the container a terminal"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn join_cgroups(paths: &BTreeMap<String, PathBuf>, in_unified: bool) -> Result<(), Error> {
+    // Controllers that share a hierarchy share a directory.
+    let mut joined: Vec<&PathBuf> = Vec::new();
+    for (controller, path) in paths {
+        let unified = controller == "unified";
+        if (unified && in_unified) || joined.contains(&path) {
+            continue;
+        }
+        cgroup::join(path, unified).context(|| format!("join cgroup {}", path.display()))?;
+        joined.push(path);
+    }
+    Ok(())
+}
+
+fn set_oom_score(score: i32) -> Result<(), Error> {
+    let path = Path::new("self/oom_score_adj");
+    if procfs::read(path).is_ok_and(|now| now.trim() == score.to_string()) {
+        return Ok(());
+    }
+    procfs::write(path, &score.to_string(), "who goes first when memory is short")
+        .context(|| format!("process.oomScoreAdj {score}"))
+}
+
+/// Waits for the parent's word, then becomes root inside: without it, files made here would belong to nobody.
+fn wait_for_maps(wait: &OwnedFd, maps: &Maps) -> Result<(), Error> {
+    let mut byte = [0];
+    loop {
+        match nix::unistd::read(wait, &mut byte) {
+            Ok(1) => break,
+            // The parent has reported why.
+            Ok(_) => wb_sys::clone::exit_now(1),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(Error::errno("wait for the id maps", errno)),
+        }
+    }
+    let has_root = |map: &[IdMapping]| map.iter().any(|one| one.container_id == 0);
+    if has_root(&maps.gids) {
+        credentials::setgid(0).context(|| "become group 0 of the user namespace")?;
+    }
+    if has_root(&maps.uids) {
+        credentials::setuid(0).context(|| "become user 0 of the user namespace")?;
+    }
+    Ok(())
+}
+
+/// Ends with the child: if the parent is killed, so is the child.
+pub fn die_with_parent() -> Result<(), Error> {
+    credentials::set_parent_death_signal(Signal::SIGKILL).context(|| "prctl PR_SET_PDEATHSIG")
+}
+
+/// Becomes the next program; returns only the failure.
+pub fn become_next(next: &[OsString]) -> Error {
+    let errno = process::exec(next, "the next program");
+    let name = next.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    match errno {
+        Errno::ENOENT => Error::errno(format!("exec {name}"), errno).code(127),
+        _ => Error::errno(format!("exec {name}"), errno).code(126),
+    }
+}

@@ -1,0 +1,128 @@
+//! `run`: the namespaces a document asks for, then the next program of the chain.
+
+use crate::TOOL;
+use crate::birth::{self, Birth};
+use crate::plan::Plan;
+use nix::unistd::Pid;
+use std::ffi::OsString;
+use std::fs::File;
+use std::process::ExitCode;
+use wb_doc::chain::{self, ChainArgs, Report};
+use wb_doc::{Context, Document, Error};
+use wb_sys::attend::Attendant;
+use wb_sys::{Errno, clone, fd, proc};
+
+const VERB: &str = "run";
+
+/// Make the namespaces a document asks for, then become the next program in them
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    chain: ChainArgs,
+}
+
+/// The two descriptors of a chain, taken over by number.
+#[derive(Debug)]
+pub struct Inherited {
+    /// The document; `None` where `--doc` is a file, or absent.
+    doc: Option<File>,
+    /// The status pipe.
+    pub status: Option<File>,
+}
+
+impl Inherited {
+    /// Takes the descriptors over, and reads the document.
+    pub fn take(args: &ChainArgs) -> Result<(Self, Document), (Self, Error)> {
+        let mut inherited = Self { doc: None, status: None };
+        if let Some(number) = args.status_fd {
+            match fd::inherited(number).context(|| format!("--status-fd {number}")) {
+                Ok(status) => inherited.status = Some(File::from(status)),
+                Err(error) => return Err((inherited, error)),
+            }
+        }
+        let Some(source) = args.source() else {
+            return Err((inherited, Error::usage("--doc is missing")));
+        };
+        let doc = &mut inherited.doc;
+        let document = source.read(|number| {
+            let name = || format!("--doc {number}");
+            let file = doc.insert(File::from(fd::inherited(number).context(name)?));
+            fd::read_all(&*file, wb_doc::MAX_DOCUMENT_BYTES).context(name)
+        });
+        match document {
+            Ok(document) => Ok((inherited, document)),
+            Err(error) => Err((inherited, error)),
+        }
+    }
+
+    /// Lets the next program inherit them again.
+    pub fn pass_on(&self) -> Result<(), Error> {
+        for file in self.doc.iter().chain(&self.status) {
+            fd::set_cloexec(file, false).context(|| "descriptors for the next program")?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs the verb.
+pub fn run(args: &Args) -> ExitCode {
+    let (inherited, document) = match Inherited::take(&args.chain) {
+        Ok(both) => both,
+        Err((inherited, error)) => return chain::fail(TOOL, VERB, inherited.status.as_ref(), &error),
+    };
+    match start(&document, &inherited, &args.chain.next) {
+        Ok(code) => code,
+        Err(error) => chain::fail(TOOL, VERB, inherited.status.as_ref(), &error),
+    }
+}
+
+fn start(document: &Document, inherited: &Inherited, next: &[OsString]) -> Result<ExitCode, Error> {
+    if next.is_empty() {
+        return Err(Error::usage("no next program"));
+    }
+    let plan = Plan::of(document)?;
+    let status = inherited.status.as_ref();
+    let attendant =
+        if status.is_none() { Some(Attendant::prepare().context(|| "signal mask")?) } else { None };
+    match birth::make(&plan, status.is_some())? {
+        Birth::Child(child) => {
+            let ready = attendant.map_or(Ok(()), |attendant| {
+                birth::die_with_parent()?;
+                attendant.release().context(|| "signal mask")
+            });
+            let settled = ready.and_then(|()| child.settle(&plan)).and_then(|()| inherited.pass_on());
+            let error = settled.err().unwrap_or_else(|| birth::become_next(next));
+            chain::fail(TOOL, VERB, status, &error);
+            clone::exit_now(error.exit_code())
+        }
+        Birth::Parent(parent) => {
+            parent.allow(&plan)?;
+            match (attendant, status) {
+                (Some(attendant), _) => Ok(ExitCode::from(parent.attend(attendant, plan.session)?)),
+                (None, Some(status)) => {
+                    report_start(parent.pid, status)?;
+                    Ok(ExitCode::SUCCESS)
+                }
+                (None, None) => Ok(ExitCode::SUCCESS),
+            }
+        }
+    }
+}
+
+/// Says on the status pipe that the child exists.
+pub fn report_start(pid: Pid, mut status: &File) -> Result<(), Error> {
+    use std::io::Write;
+    let start_time = match proc::start_time(pid.as_raw()) {
+        Ok(time) => time,
+        // It has failed, reported so, and been reaped: there is nothing to tell any more.
+        Err(Errno::ESRCH) => return Ok(()),
+        Err(errno) => return Err(Error::errno(format!("/proc/{pid}/stat"), errno)),
+    };
+    let line = Report::Started { pid: pid.as_raw(), start_time }.to_line();
+    match status.write_all(&line) {
+        Ok(()) => Ok(()),
+        // Nobody reads: the one who started this is gone, and its child with it or not.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => Err(error).context(|| "status pipe"),
+    }
+}

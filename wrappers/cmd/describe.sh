@@ -1,0 +1,6 @@
+# wb describe PID|CONTAINER
+# Derive a document from any living process, whatever started it.
+. "$WB_FLOWS/lib.sh"
+
+[ $# -eq 1 ] || wb_usage 'name one process or container'
+wb-describe "$1" | wb-cgroup limits

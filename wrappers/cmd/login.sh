@@ -1,0 +1,3 @@
+# wb login [-u NAME] [-p PASSWORD|--password-stdin] [REGISTRY]
+# Keep a name and a password for a registry.
+exec wb-pull login "$@"

@@ -1,0 +1,9 @@
+# wb pause CONTAINER...
+# Stop every process of containers where it stands.
+. "$WB_FLOWS/lib.sh"
+[ $# -gt 0 ] || wb_usage 'name a container'
+
+wb_pause () {
+    wb-state get --running "$1" | wb-cgroup freeze | wb-state put --status paused
+}
+wb_each wb_pause "$@"

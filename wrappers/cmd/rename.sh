@@ -1,0 +1,5 @@
+# wb rename CONTAINER NAME
+# Give a container another name.
+. "$WB_FLOWS/lib.sh"
+[ $# -eq 2 ] || wb_usage 'name a container, and its new name'
+exec wb-state rename "$@"

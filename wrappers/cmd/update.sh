@@ -1,0 +1,3 @@
+# wb update [OPTIONS] CONTAINER...
+# Change the limits of containers, also while they run.
+wb-spec -n update "$@" | wb-cgroup set | wb-state put --quiet
