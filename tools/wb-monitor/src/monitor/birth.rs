@@ -58,6 +58,8 @@ impl Birth {
                 let line: Vec<u8> = self.heard.drain(..=at).collect();
                 match Report::parse(&line) {
                     Ok(Report::Started { pid, start_time }) => return Some(News::Started(pid, start_time)),
+                    // Of a chain that waits in between; this one does not.
+                    Ok(Report::Ready { .. }) => {}
                     // The first failure is the cause.
                     Ok(Report::Failed { error }) => drop(self.failure.get_or_insert(error)),
                     Err(error) => self.fail(&error),
