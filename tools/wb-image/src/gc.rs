@@ -53,10 +53,10 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
 fn remove_images(place: &Place, store: &ImageStore, all: bool) -> Result<Vec<String>, Error> {
     let users = users::all(place)?;
     let is_used = |entry: &Descriptor| {
-        let id = store.load(entry).ok().map(|image| image.id().to_string());
-        users.iter().any(|user| {
-            user.manifest.as_deref() == Some(entry.digest.as_str()) || (id.is_some() && user.image == id)
-        })
+        // What cannot be read has no id to be asked for by.
+        let id = store.load(entry).ok().map(|image| image.id().clone());
+        let names: Vec<String> = entry.name().map(str::to_owned).into_iter().collect();
+        users.iter().any(|user| user.uses(id.as_ref(), &entry.digest, &names))
     };
     let mut removed = Vec::new();
     store.update_index(|index| {

@@ -72,7 +72,7 @@ fn remove(place: &Place, store: &ImageStore, text: &str, force: bool) -> Result<
     };
     let is_last = going.len() == all.len();
     if let Some(image) = image.as_ref().filter(|_| is_last && !force) {
-        refuse_if_used(place, text, image)?;
+        refuse_if_used(place, text, image, &going)?;
     }
     let digest = found.digest.clone();
     store.update_index(|index| {
@@ -99,8 +99,10 @@ fn names_it(text: &str, name: &str) -> bool {
     reference.normalized() == name
 }
 
-fn refuse_if_used(place: &Place, text: &str, image: &Image) -> Result<(), Error> {
-    let users = users::of(place, image.id(), &image.descriptor.digest)?;
+fn refuse_if_used(place: &Place, text: &str, image: &Image, names: &[Option<String>]) -> Result<(), Error> {
+    let names: Vec<String> = names.iter().flatten().cloned().collect();
+    let mut users = users::all(place)?;
+    users.retain(|user| user.uses(Some(image.id()), &image.descriptor.digest, &names));
     let Some(first) = users.first() else { return Ok(()) };
     let more = match users.len() {
         1 => String::new(),

@@ -1,7 +1,7 @@
 //! Who uses an image: the containers made from it.
 
 use wb_doc::Error;
-use wb_store::image::Digest;
+use wb_store::image::{Digest, Reference};
 use wb_store::{Place, record};
 
 /// A container, as far as images care.
@@ -13,6 +13,8 @@ pub struct User {
     pub image: Option<String>,
     /// The digest of the image's manifest.
     pub manifest: Option<String>,
+    /// The image's name as it was typed, which is all a container has until its image is looked up.
+    pub reference: Option<String>,
     /// The layers its root is made of.
     pub layers: Vec<Digest>,
 }
@@ -40,6 +42,7 @@ pub fn all(place: &Place) -> Result<Vec<User>, Error> {
                     name: text("/wb/name").unwrap_or_default(),
                     image: text("/wb/image/id"),
                     manifest: text("/wb/image/digest"),
+                    reference: text("/wb/image/ref"),
                     layers: layers.iter().filter_map(|layer| Digest::parse(layer).ok()).collect(),
                     id,
                 });
@@ -52,8 +55,14 @@ pub fn all(place: &Place) -> Result<Vec<User>, Error> {
     Ok(users)
 }
 
-/// The containers made from the image with this id or manifest digest.
-pub fn of(place: &Place, id: &Digest, manifest: &Digest) -> Result<Vec<User>, Error> {
-    let is = |value: &Option<String>, digest: &Digest| value.as_deref() == Some(digest.as_str());
-    Ok(all(place)?.into_iter().filter(|user| is(&user.image, id) || is(&user.manifest, manifest)).collect())
+impl User {
+    /// Whether it was made, or is being made, from this image.
+    pub fn uses(&self, id: Option<&Digest>, manifest: &Digest, names: &[String]) -> bool {
+        let is = |value: &Option<String>, digest: &Digest| value.as_deref() == Some(digest.as_str());
+        if self.image.is_some() || self.manifest.is_some() {
+            return id.is_some_and(|id| is(&self.image, id)) || is(&self.manifest, manifest);
+        }
+        let wanted = self.reference.as_deref().and_then(|text| Reference::parse(text).ok());
+        wanted.is_some_and(|reference| names.contains(&reference.normalized()))
+    }
 }

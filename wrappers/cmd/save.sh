@@ -1,0 +1,3 @@
+# wb save [-o FILE] [--format docker|oci] IMAGE...
+# Write images into an archive.
+exec wb-image save "$@"
