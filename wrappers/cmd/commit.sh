@@ -1,0 +1,35 @@
+# wb commit [--pause=false] [-a AUTHOR] [-m MESSAGE] [-c INSTRUCTION] CONTAINER [NAME[:TAG]]
+# Make an image of a container's changes, its processes standing still meanwhile.
+. "$WB_FLOWS/lib.sh"
+
+# The flags go to wb-image as they are; CONTAINER is the first operand, NAME the second.
+pause=true
+container=
+count=$#
+while [ "$count" -gt 0 ]; do
+    word=$1
+    shift
+    count=$((count - 1))
+    case $word in
+    -p | --pause | --pause=true) ;;
+    --pause=false) pause=false ;;
+    -a | -m | -c | --author | --message | --change)
+        [ "$count" -gt 0 ] || wb_usage "$word needs a value"
+        set -- "$@" "$word" "$1"
+        shift
+        count=$((count - 1))
+        ;;
+    -*) set -- "$@" "$word" ;;
+    *) if [ -n "$container" ]; then set -- "$@" "$word"; else container=$word; fi ;;
+    esac
+done
+[ -n "$container" ] || wb_usage 'name a container'
+
+if [ "$pause" = true ] && wb-state get --running "$container" >/dev/null 2>&1; then
+    trap 'wb-state get "$container" | wb-cgroup thaw >/dev/null' EXIT
+    trap 'exit 129' HUP
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    wb-state get "$container" | wb-cgroup freeze >/dev/null
+fi
+wb-state get "$container" | wb-image commit "$@"
