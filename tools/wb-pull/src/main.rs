@@ -26,7 +26,13 @@ use wb_store::image::Platform;
 
 /// Bring an image into the store, and its defaults into the document
 #[derive(Debug, Parser)]
-#[command(name = "wb-pull", version, args_conflicts_with_subcommands = true, args_override_self = true)]
+#[command(
+    name = "wb-pull",
+    version,
+    args_conflicts_with_subcommands = true,
+    args_override_self = true,
+    disable_help_subcommand = true
+)]
 struct Args {
     #[command(subcommand)]
     verb: Option<Verb>,
@@ -200,5 +206,5 @@ fn merge_image(document: &mut Document, args: &PullArgs) -> Result<(), Error> {
         access: &args.access,
     };
     let image = pull::pull(&Place::from_env()?, &wanted)?;
-    merge::image(document, &image, asked.as_deref())
+    merge::image(document, &image, asked.as_deref(), args.reference.is_none())
 }

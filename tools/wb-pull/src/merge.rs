@@ -11,7 +11,14 @@ const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/b
 const NO_COMMAND: &str = "no command specified";
 
 /// Writes what the image is into `wb.image`, and its defaults into the rest of the document.
-pub fn image(document: &mut Document, image: &Image, platform_asked: Option<&str>) -> Result<(), Error> {
+///
+/// With `to_run` there must be a command in the end; else the image is all that was asked for.
+pub fn image(
+    document: &mut Document,
+    image: &Image,
+    platform_asked: Option<&str>,
+    to_run: bool,
+) -> Result<(), Error> {
     let again = document.str_at("/wb/image/id") == Some(image.id().as_str());
     describe(document, image, platform_asked)?;
     if again {
@@ -19,7 +26,7 @@ pub fn image(document: &mut Document, image: &Image, platform_asked: Option<&str
         return Ok(());
     }
     let config = image.config.config.clone().unwrap_or_default();
-    process(document, &config)?;
+    process(document, &config, to_run)?;
     annotations(document, image, &config)?;
     if let Some(signal) = config.stop_signal.as_deref().filter(|signal| !signal.is_empty()) {
         document.set_default("/wb/run/stopSignal", signal)?;
@@ -47,7 +54,7 @@ pub fn image(document: &mut Document, image: &Image, platform_asked: Option<&str
 
 /// Fills the defaults that every container has, where there is no image (`--rootfs`).
 pub fn no_image(document: &mut Document) -> Result<(), Error> {
-    process(document, &ContainerConfig::default())
+    process(document, &ContainerConfig::default(), true)
 }
 
 fn describe(document: &mut Document, image: &Image, platform_asked: Option<&str>) -> Result<(), Error> {
@@ -66,13 +73,18 @@ fn describe(document: &mut Document, image: &Image, platform_asked: Option<&str>
     platform_asked.map_or(Ok(()), |platform| document.set("/wb/image/platform", platform))
 }
 
-fn process(document: &mut Document, config: &ContainerConfig) -> Result<(), Error> {
+fn process(document: &mut Document, config: &ContainerConfig, to_run: bool) -> Result<(), Error> {
     // Only to fail early, and by name, on members of a wrong type.
     let process = document.read::<Process>("/process")?.unwrap_or_default();
     let entrypoint = document.read::<Vec<String>>("/wb/entrypoint")?;
-    let args = args(entrypoint.as_deref(), process.args, config)?;
+    let args = args(entrypoint.as_deref(), process.args, config);
+    if args.is_empty() && to_run {
+        return Err(Error::new(NO_COMMAND).code(125));
+    }
     document.remove("/wb/entrypoint");
-    document.set("/process/args", args)?;
+    if !args.is_empty() {
+        document.set("/process/args", args)?;
+    }
     let mut env = env(config.env.as_deref().unwrap_or_default(), &process.env);
     if process.terminal {
         default_variable(&mut env, "TERM", "xterm");
@@ -96,7 +108,7 @@ fn process(document: &mut Document, config: &ContainerConfig) -> Result<(), Erro
 
 /// The command: the entrypoint of the flag, else the image's; then the user's words, else the image's, which are
 /// dropped when the flag gave an entrypoint.
-fn args(flag: Option<&[String]>, words: Vec<String>, config: &ContainerConfig) -> Result<Vec<String>, Error> {
+fn args(flag: Option<&[String]>, words: Vec<String>, config: &ContainerConfig) -> Vec<String> {
     let image_command = config.cmd.clone().unwrap_or_default();
     let mut args: Vec<String> = match flag {
         // `--entrypoint ""` means none.
@@ -104,7 +116,7 @@ fn args(flag: Option<&[String]>, words: Vec<String>, config: &ContainerConfig) -
         None => config.entrypoint.clone().unwrap_or_default(),
     };
     args.extend(if words.is_empty() && flag.is_none() { image_command } else { words });
-    if args.is_empty() { Err(Error::new(NO_COMMAND).code(125)) } else { Ok(args) }
+    args
 }
 
 /// The image's variables, overridden by the document's; one without `=` unsets. `PATH` is always there.
@@ -200,7 +212,7 @@ mod tests {
 
     fn merged(document: Value, config: &Value) -> Document {
         let mut document = Document::from_value(document).unwrap();
-        image(&mut document, &image_of(config), None).unwrap();
+        image(&mut document, &image_of(config), None, true).unwrap();
         document
     }
 
@@ -221,11 +233,18 @@ mod tests {
             (Some(""), "id", "top", "-b", "id"),
         ] {
             let flag: Option<Vec<String>> = flag.map(words);
-            let args = args(flag.as_deref(), words(user), &image(entrypoint, cmd)).unwrap();
+            let args = args(flag.as_deref(), words(user), &image(entrypoint, cmd));
             assert_eq!(args, words(expected));
         }
-        let nothing = args(Some(&[String::new()]), Vec::new(), &image("top", "-b")).unwrap_err();
-        assert_eq!((nothing.to_string().as_str(), nothing.exit_code()), ("no command specified", 125));
+        assert!(args(Some(&[String::new()]), Vec::new(), &image("top", "-b")).is_empty());
+    }
+
+    #[test]
+    fn a_container_needs_a_command_and_an_image_alone_does_not() {
+        let nothing = image_of(&json!({}));
+        let error = image(&mut Document::default(), &nothing, None, true).unwrap_err();
+        assert_eq!((error.to_string().as_str(), error.exit_code()), ("no command specified", 125));
+        assert!(image(&mut Document::default(), &nothing, None, false).is_ok());
     }
 
     #[test]
@@ -269,7 +288,7 @@ mod tests {
         let mut once = merged(json!({"process": {"args": ["x"]}}), &config);
         assert_eq!(once.at("/process/args").unwrap(), &json!(["e", "x"]));
         let before = once.clone();
-        image(&mut once, &image_of(&config), None).unwrap();
+        image(&mut once, &image_of(&config), None, true).unwrap();
         assert_eq!(once, before);
     }
 }
