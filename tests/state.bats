@@ -190,6 +190,19 @@ remove () { wb-state get "$@" | wb-state rm >/dev/null; }
   remove web
 }
 
+@test "templates speak docker's names and the document's own" {
+  id=$(make web -p 8080:80 -l a=b -m 64m)
+  [ "$(wb-state get --json --format '{{.Name}} {{.State.Status}} {{.HostConfig.Memory}} {{.wb.id}}' web)" = "/web created 67108864 $id" ]
+  [ "$(wb-state list -a --format '{{.ID}}: {{.Names}} {{.Labels}}')" = "${id:0:12}: web a=b" ]
+  wb-state list -a --format 'table {{.Names}}\t{{.Status}}' >table
+  [ "$(head -1 table)" = "NAMES   STATUS" ]
+  [ "$(tail -1 table)" = "web     Created" ]
+  wb-state list -a --format json | jq -e '.Names == "web"'
+  must_fail 2 wb-state get --format '{{.Nmae}}' web
+  [ "$stderr" = 'wb-state: get: template: no member "Nmae"' ]
+  remove web
+}
+
 @test "filters, and the last ones" {
   make one -l tier=front >/dev/null
   make two -l tier=back >/dev/null

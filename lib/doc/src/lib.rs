@@ -15,6 +15,7 @@ pub mod names;
 pub mod oci;
 pub mod seccomp;
 mod stream;
+mod template;
 pub mod units;
 
 pub use cli::{main, parse, parse_filter, parse_filter_from};
@@ -22,3 +23,4 @@ pub use document::{Document, Failure, MAX_DEPTH, MAX_DOCUMENT_BYTES};
 pub use error::{Context, Error, escape};
 pub use filter::{Filter, FilterArgs, emit, read_one, warn};
 pub use stream::Documents;
+pub use template::Template;

@@ -1,10 +1,10 @@
 //! `wb-state get`: documents as they are on disk, with the status that is true.
 
-use crate::TOOL;
+use crate::{TOOL, docker};
 use serde_json::Value;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
-use wb_doc::{Context, Document, Error, Filter, FilterArgs};
+use wb_doc::{Context, Document, Error, Filter, FilterArgs, Template};
 use wb_store::atomic::Durability;
 use wb_store::{Place, record};
 
@@ -16,6 +16,9 @@ pub struct GetArgs {
     /// Print one JSON array
     #[arg(long)]
     json: bool,
+    /// Print what this template says, with docker's names or the document's
+    #[arg(short, long, value_name = "TEMPLATE")]
+    format: Option<String>,
     /// Refuse a container that runs, and note that the caller is about to work on it
     #[arg(long)]
     not_running: bool,
@@ -34,6 +37,11 @@ pub fn get(place: &Place, args: &GetArgs, input: &FilterArgs) -> ExitCode {
         Ok(boot_id) => boot_id,
         Err(error) => return ExitCode::from(filter.report(&error)),
     };
+    let template =
+        match args.format.as_deref().filter(|format| *format != "json").map(Template::parse).transpose() {
+            Ok(template) => template,
+            Err(error) => return ExitCode::from(filter.report(&error)),
+        };
     if args.containers.is_empty() {
         return filter.run(input, |document| {
             *document = one(place, document.id()?, args, &boot_id)?;
@@ -51,7 +59,7 @@ pub fn get(place: &Place, args: &GetArgs, input: &FilterArgs) -> ExitCode {
                     code = error.exit_code().max(1);
                 }
                 // The next stage must not take an empty input for success.
-                if !args.json && !std::io::stdout().is_terminal() {
+                if !args.json && args.format.is_none() && !std::io::stdout().is_terminal() {
                     let mut failed = Document::default();
                     failed.fail(TOOL, "get", &error);
                     found.push(failed);
@@ -59,10 +67,27 @@ pub fn get(place: &Place, args: &GetArgs, input: &FilterArgs) -> ExitCode {
             }
         }
     }
-    match print(found, args.json) {
+    let printed = match template {
+        Some(template) => match render(&template, &found) {
+            Ok(text) => std::io::stdout().lock().write_all(text.as_bytes()),
+            Err(error) => return ExitCode::from(filter.report(&error)),
+        },
+        None => print(found, args.json),
+    };
+    match printed {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::from(141),
         _ => ExitCode::from(code),
     }
+}
+
+/// A line for each document.
+fn render(template: &Template, documents: &[Document]) -> Result<String, Error> {
+    let mut text = String::new();
+    for document in documents {
+        text.push_str(&template.render(&docker::inspected(document))?);
+        text.push('\n');
+    }
+    Ok(text)
 }
 
 fn one(place: &Place, word: &str, args: &GetArgs, boot_id: &str) -> Result<Document, Error> {

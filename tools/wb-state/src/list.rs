@@ -2,12 +2,12 @@
 
 use crate::row::Row;
 use crate::select::Filters;
-use crate::{TOOL, table, words};
+use crate::{TOOL, docker, table, words};
 use jiff::Timestamp;
 use serde_json::Value;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
-use wb_doc::{Context, Document, Error, Filter, names};
+use wb_doc::{Context, Document, Error, Filter, Template, names};
 use wb_store::{Place, record};
 
 /// What to list, and how.
@@ -25,6 +25,10 @@ pub struct ListArgs {
     /// Only ids
     #[arg(short, long)]
     quiet: bool,
+    /// Print what this template says of each: .ID, .Image, .Command, .CreatedAt, .RunningFor, .Ports, .State, .Status,
+    /// .Names, .Labels, .Mounts, .Networks; a leading "table" gives headings
+    #[arg(long, value_name = "TEMPLATE")]
+    format: Option<String>,
     /// Whole ids and commands
     #[arg(long)]
     no_trunc: bool,
@@ -44,7 +48,7 @@ pub struct ListArgs {
 pub fn list(place: &Place, args: &ListArgs) -> Result<ExitCode, Error> {
     let filters = Filters::parse(&args.filters)?;
     let boot_id = wb_sys::proc::boot_id().context(|| "boot_id")?;
-    let keep_text = !args.quiet && !args.table;
+    let keep_text = !args.quiet && !args.table && args.format.is_none();
     let (mut rows, mut texts) = (Vec::new(), Vec::new());
     for id in record::list(place)? {
         match read(place, &id) {
@@ -61,6 +65,8 @@ pub fn list(place: &Place, args: &ListArgs) -> Result<ExitCode, Error> {
     let shown = choose(&rows, args, &filters);
     let printed = if args.quiet {
         print(ids(shown.iter().map(|&at| &rows[at]), args))
+    } else if let Some(format) = &args.format {
+        print(formatted(format, shown.iter().map(|&at| &rows[at]), args)?)
     } else if args.table {
         print(people(shown.iter().map(|&at| &rows[at]), args))
     } else if args.json || std::io::stdout().is_terminal() {
@@ -123,6 +129,52 @@ fn shown_id<'a>(row: &'a Row, args: &ListArgs) -> &'a str {
 
 fn ids<'a>(rows: impl Iterator<Item = &'a Row>, args: &'a ListArgs) -> String {
     rows.flat_map(|row| [shown_id(row, args), "\n"]).collect()
+}
+
+/// `--format`: a line for each; with `table` in front in columns, under their names.
+fn formatted<'a>(
+    format: &str,
+    rows: impl Iterator<Item = &'a Row>,
+    args: &ListArgs,
+) -> Result<String, Error> {
+    let now = Timestamp::now();
+    let (format, as_table) = match format.strip_prefix("table ") {
+        Some(rest) => (rest, true),
+        None => (format, false),
+    };
+    // A shell's quotes leave the tabs between columns as they were typed.
+    let format = format.replace("\\t", "\t").replace("\\n", "\n");
+    let format = if format == "json" { "{{json .}}" } else { &format };
+    let template = Template::parse(format)?;
+    let mut lines = Vec::new();
+    for row in rows {
+        lines.push(template.render(&docker::listed(row, args.no_trunc, now))?);
+    }
+    if !as_table {
+        return Ok(lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect());
+    }
+    let headings: Vec<String> = format.split('\t').map(heading).collect();
+    let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
+    let cells: Vec<Vec<String>> = lines
+        .iter()
+        .map(|line| {
+            let mut cells: Vec<String> = line.split('\t').map(str::to_owned).collect();
+            cells.resize(headings.len(), String::new());
+            cells
+        })
+        .collect();
+    Ok(table::layout(&headings, &cells))
+}
+
+/// `{{.RunningFor}}` as `RUNNING FOR`.
+fn heading(column: &str) -> String {
+    let name: String = column.chars().filter(char::is_ascii_alphanumeric).collect();
+    match name.as_str() {
+        "ID" => "CONTAINER ID".into(),
+        "RunningFor" => "CREATED".into(),
+        "CreatedAt" => "CREATED AT".into(),
+        other => other.to_ascii_uppercase(),
+    }
 }
 
 fn people<'a>(rows: impl Iterator<Item = &'a Row>, args: &ListArgs) -> String {

@@ -4,6 +4,7 @@
 //! `wb-state rename CONTAINER NAME`, `wb-state gc`
 
 mod create;
+mod docker;
 mod end;
 mod events;
 mod gc;
