@@ -72,7 +72,7 @@ pub fn attach(args: &AttachArgs) -> Result<ExitCode, Error> {
             Error::new("the container is not running")
         }
     })?;
-    let signals = client::signals()?;
+    let signals = client::signals(false)?;
     let streams = Streams { stdin: !args.no_stdin, stdout: true, stderr: true };
     ask(&socket, &Request::Attach(streams))?;
     client::attend(socket, signals, options).map(ExitCode::from)

@@ -7,6 +7,7 @@
 mod attach;
 mod client;
 mod clock;
+mod exec;
 mod logs;
 mod message;
 mod monitor;
@@ -34,6 +35,8 @@ enum Verb {
     Wait(attach::WaitArgs),
     /// Print what a container has written
     Logs(logs::LogsArgs),
+    /// Run another program in a container through a chain of programs, and attend it
+    Exec(exec::ExecArgs),
     /// Ask the containers of the documents to end, then kill them
     Stop(stop::StopArgs),
     /// Signal the containers of the documents
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Verb::Attach(args) => attach::attach(&args),
         Verb::Wait(args) => attach::wait(&args),
         Verb::Logs(args) => logs::logs(&args),
+        Verb::Exec(args) => exec::exec(&args),
         Verb::Stop(args) => stop::stop(&args),
         Verb::Kill(args) => stop::kill(&args),
     })

@@ -64,7 +64,7 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Error> {
         size,
         wanted,
     };
-    let signals = client::signals()?;
+    let signals = client::signals(false)?;
     let (ours, theirs) = socket::pair().context(|| "socketpair")?;
     // What each side has for itself; the other one drops its copy.
     let (mut mine, mut its) = (Some((ours, signals)), Some((task, theirs)));

@@ -105,7 +105,7 @@ pub struct Settings {
     pub console_size: Option<ConsoleSize>,
     /// Limits of the log.
     pub log: LogLimits,
-    /// Who the process will be, on the host: its streams belong to it, so that it can open `/dev/stdout`.
+    /// Who the process will be, on the host: its pty belongs to it.
     pub owner: Option<u32>,
     /// The signal that asks it to stop.
     pub stop_signal: i32,

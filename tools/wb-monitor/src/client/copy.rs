@@ -86,6 +86,11 @@ impl Copier {
         }
     }
 
+    /// Whether it holds something back, or is about to, until there is room.
+    pub fn wants_room(&self) -> bool {
+        self.wait == Wait::Room
+    }
+
     /// Its output.
     pub fn to(&self) -> BorrowedFd<'_> {
         self.to.as_fd()

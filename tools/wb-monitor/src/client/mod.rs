@@ -56,7 +56,7 @@ enum Token {
 ///
 /// What the terminal's job control sends (SIGTSTP, SIGTTIN, SIGTTOU, SIGCONT) stays the client's own, and so does what
 /// means a fault of the client itself.
-pub fn signals() -> Result<Signals, Error> {
+pub fn signals(with_children: bool) -> Result<Signals, Error> {
     use Signal::{
         SIGABRT, SIGBUS, SIGCHLD, SIGCONT, SIGFPE, SIGILL, SIGKILL, SIGPIPE, SIGSEGV, SIGSTOP, SIGSYS,
         SIGTRAP, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG,
@@ -66,8 +66,11 @@ pub fn signals() -> Result<Signals, Error> {
         SIGTRAP, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG,
     ];
     // 32 and 33 belong to the C library.
-    let numbers: Vec<i32> =
+    let mut numbers: Vec<i32> =
         (1..=64).filter(|&n| n != 32 && n != 33 && !own.iter().any(|&signal| signal as i32 == n)).collect();
+    if with_children {
+        numbers.push(SIGCHLD as i32);
+    }
     Signals::take(&numbers).context(|| "signals")
 }
 
@@ -257,7 +260,8 @@ impl Client {
     }
 }
 
-fn copy_of(stream: impl AsFd) -> Result<OwnedFd, Error> {
+/// One of our standard streams, to be closed by whoever uses it.
+pub fn copy_of(stream: impl AsFd) -> Result<OwnedFd, Error> {
     stream.as_fd().try_clone_to_owned().context(|| "standard streams")
 }
 

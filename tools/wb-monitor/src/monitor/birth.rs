@@ -88,6 +88,12 @@ impl Birth {
     }
 }
 
+/// A failure of the chain as a person reads it.
+pub fn message(failure: &Failure) -> String {
+    let verb = if failure.verb.is_empty() { String::new() } else { format!("{}: ", failure.verb) };
+    format!("{}: {verb}{}", failure.tool, failure.message)
+}
+
 impl AsFd for Birth {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.status.as_fd()

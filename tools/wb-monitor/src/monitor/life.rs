@@ -1,6 +1,6 @@
 //! The turns of a container's life: born, running, ended, started again or cleaned up.
 
-use super::birth::{Birth, News};
+use super::birth::{self, Birth, News};
 use super::finish::Finish;
 use super::record::End;
 use super::stdio::{STREAMS, Stdio};
@@ -98,8 +98,7 @@ impl Monitor {
             // It has said that it failed; it must not live on half-made.
             child::kill(pid, Signal::SIGKILL as i32, "a failed birth leaves nothing behind").ok();
         }
-        let verb = if failure.verb.is_empty() { String::new() } else { format!("{}: ", failure.verb) };
-        let message = format!("{}: {verb}{}", failure.tool, failure.message);
+        let message = birth::message(failure);
         let recorded = if self.restarts > 0 {
             self.record.exited(End { code: failure.code, oom_killed: false }, self.stopping, None)
         } else {

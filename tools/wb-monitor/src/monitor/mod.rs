@@ -1,17 +1,16 @@
 //! The monitor: one small process that stays with a container for its life. It owns the container's streams and log,
 //! serves clients, waits for the end, writes down how it was, and has everything cleaned up.
 
-mod birth;
+pub mod birth;
 mod feed;
 mod finish;
 mod life;
 mod log;
 mod oom;
 mod record;
-mod stdio;
+pub mod stdio;
 mod viewer;
 
-pub use birth::leave_streams;
 pub use log::numbered;
 
 use crate::message::{Answer, Request, Streams};
@@ -151,7 +150,7 @@ fn leave(detach: bool) -> Result<(), Error> {
     child::new_session().context(|| "setsid")?;
     child::become_subreaper().context(|| "subreaper")?;
     // A trace goes where the user looks, as long as that holds nobody up.
-    leave_streams(wb_sys::trace::is_on() && !detach)
+    birth::leave_streams(wb_sys::trace::is_on() && !detach)
 }
 
 impl Monitor {

@@ -2,6 +2,7 @@
 
 use super::log::Stream;
 use crate::settings::Settings;
+use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{Uid, fchown};
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, OwnedFd};
@@ -45,7 +46,9 @@ fn pty(settings: &Settings, size: Option<Size>) -> std::result::Result<Stdio, Er
     if let Some(size) = wanted.filter(|size| size.rows > 0).or(size) {
         tty::set_size(&master, size).context(|| "window size")?;
     }
-    give(&slave, settings).context(|| "owner of the pty")?;
+    if let Some(uid) = settings.owner.filter(|&uid| uid != nix::unistd::geteuid().as_raw()) {
+        fchown(&slave, Some(Uid::from_raw(uid)), None).context(|| "owner of the pty")?;
+    }
     pipe::set_nonblocking(&master, true).context(|| "pty")?;
     let copy = |fd: &OwnedFd| fd.try_clone().context(|| "pty");
     let ours = Ours { input: Some(copy(&master)?), output: [Some(master), None], tty: true };
@@ -55,7 +58,7 @@ fn pty(settings: &Settings, size: Option<Size>) -> std::result::Result<Stdio, Er
 fn pipes(settings: &Settings) -> Result<Stdio> {
     let (stdin, input) = if settings.run.interactive {
         let (reader, writer) = pipe::pipe()?;
-        prepare(&reader, settings)?;
+        prepare(&reader)?;
         // Clients share this open file: one that would have to wait must not.
         pipe::set_nonblocking(&writer, true)?;
         (reader, Some(writer))
@@ -64,7 +67,7 @@ fn pipes(settings: &Settings) -> Result<Stdio> {
     };
     let output = || {
         let (reader, writer) = pipe::pipe()?;
-        prepare(&writer, settings)?;
+        prepare(&writer)?;
         pipe::set_nonblocking(&reader, true)?;
         Ok::<_, wb_sys::Errno>((reader, writer))
     };
@@ -73,18 +76,11 @@ fn pipes(settings: &Settings) -> Result<Stdio> {
     Ok(Stdio { theirs: [stdin, stdout, stderr], ours })
 }
 
-fn prepare(pipe: impl AsFd, settings: &Settings) -> Result<()> {
+fn prepare(pipe: impl AsFd) -> Result<()> {
     // Above the user's limit the kernel keeps its default, which works too.
     pipe::set_capacity(&pipe, PIPE_BYTES).ok();
-    give(&pipe, settings)
-}
-
-/// The container's user must be able to open its own `/dev/stdout`.
-fn give(fd: impl AsFd, settings: &Settings) -> Result<()> {
-    match settings.owner {
-        Some(uid) if uid != nix::unistd::geteuid().as_raw() => fchown(fd, Some(Uid::from_raw(uid)), None),
-        _ => Ok(()),
-    }
+    // Whoever the container's user is, it must be able to open its own `/dev/stdout`. Nobody else can reach the pipe.
+    fchmod(pipe, Mode::from_bits_truncate(0o666))
 }
 
 /// `/dev/null`.
@@ -102,6 +98,11 @@ pub fn client_pipe() -> Result<(OwnedFd, OwnedFd)> {
     pipe::set_capacity(&writer, PIPE_BYTES).ok();
     pipe::set_nonblocking(&writer, true)?;
     Ok((reader, writer))
+}
+
+/// Streams that lead nowhere.
+pub fn nowhere() -> Result<Stdio> {
+    Ok(Stdio { theirs: [null()?, null()?, null()?], ours: Ours::default() })
 }
 
 /// An unlinked file beside the log.
