@@ -408,6 +408,61 @@ END
   [[ $stderr == *"no pseudo-terminal"* ]]
 }
 
+@test "a user namespace: the image's ids inside, others on the host, the image's own on the disk" {
+  mkdir -m 1770 base/data bound
+  echo x >base/data/file
+  chown 5:6 base/data/file base/data
+  chown 1000:1000 base/tmp
+  wb-spec -n run --net none --userns auto --rm -v vol:/data -v "$PWD/bound:/bound:idmap" x sh -c '
+    stat -c "%n %u:%g" /tmp /data /data/file /bin/busybox; touch /new /data/new /bound/new; chown 7:8 /new /data/new
+    head -n 1 /proc/self/uid_map; [ -c /dev/null ] && echo x >/dev/null && mknod /dev/mine c 1 3' |
+    wb-state create | jq -c '.process.env += ["PATH=/bin"] | .process.cwd = "/"' |
+    wb-rootfs mount --lower base >a.json
+  host=$(jq '.linux.uidMappings[0].hostID' a.json)
+  [ "$host" -gt 65536 ]
+  [ "$(stat -c %u:%g "$(jq -r .root.path a.json)/tmp")" = "$((host + 1000)):$((host + 1000))" ]
+  run --separate-stderr born a.json
+  [ "$(head -n 5 <<<"$output" | tr -s ' ')" = "/tmp 1000:1000
+/data 5:6
+/data/file 5:6
+/bin/busybox 0:0
+ 0 $host 65536" ]
+  [[ $stderr == "mknod: /dev/mine: Operation not permitted" ]]
+  upper=$(jq -r .wb.rootfs.upper a.json)
+  [ "$(stat -c %u:%g "$upper/new" "$WB_ROOT/volumes/vol/_data/new" "$WB_ROOT/volumes/vol/_data/file" bound/new)" = "7:8
+7:8
+5:6
+0:0" ]
+  wb-rootfs umount --purge <a.json | wb-state rm >/dev/null
+}
+
+@test "a bind mount with maps of its own" {
+  mkdir src
+  touch src/file
+  chown 3:4 src/file
+  filter='.mounts += [{destination:"/m",type:"bind",source:"'$PWD'/src",options:["bind"],
+    uidMappings:[{containerID:0,hostID:1000,size:100}],gidMappings:[{containerID:0,hostID:2000,size:100}]}]'
+  describe stat -c %u:%g /m/file >d.json
+  [ "$(born d.json)" = 1003:2004 ]
+  filter='.mounts += [{destination:"/m",type:"bind",source:"'$PWD'/src",options:["bind","idmap"]}]'
+  describe true >d.json
+  must_fail 2 born d.json
+  [[ $stderr == *"no ids to map"* ]]
+}
+
+@test "tmpcopyup starts with what was there" {
+  mkdir -m 1750 base/srv
+  echo image >base/srv/file
+  chown 9:9 base/srv/file
+  filter='.mounts += [{destination:"/srv",type:"tmpfs",source:"t",options:["tmpcopyup","ro"]}]'
+  describe sh -c 'cat /srv/file; stat -c "%a %u" /srv /srv/file; echo x >/srv/file' >d.json
+  run --separate-stderr born d.json
+  [ "$output" = "image
+1750 0
+644 9" ]
+  [[ $stderr == *"Read-only file system"* ]]
+}
+
 @test "devices of the document" {
   describe --device /dev/full:/dev/sub/mine sh -c 'ls -l /dev/sub/mine; echo x >/dev/sub/mine' >d.json
   run --separate-stderr born d.json

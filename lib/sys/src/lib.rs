@@ -14,6 +14,7 @@ pub mod credentials;
 pub mod fd;
 pub mod file;
 pub mod host;
+pub mod idmap;
 pub mod inotify;
 pub mod limits;
 pub mod memfd;

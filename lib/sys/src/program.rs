@@ -43,14 +43,7 @@ pub fn open_detached(path: &Path) -> Result<OwnedFd> {
 ///
 /// Returns only on failure. `argv[0]` is what the program sees as its name.
 pub fn exec_fd<S: AsRef<OsStr>>(program: impl AsFd, argv: &[S], why: &str) -> Errno {
-    let environment = std::env::vars_os().map(|(name, value)| {
-        let mut pair = name.into_encoded_bytes();
-        pair.push(b'=');
-        pair.extend_from_slice(value.as_bytes());
-        CString::new(pair).map_err(|_| Errno::EINVAL)
-    });
-    let environment: Result<Vec<CString>> = environment.collect();
-    let (argv, environment) = match (c_strings(argv), environment) {
+    let (argv, environment) = match (c_strings(argv), environment(&[])) {
         (Ok(argv), Ok(environment)) if !argv.is_empty() => (argv, environment),
         _ => return Errno::EINVAL,
     };
@@ -64,4 +57,34 @@ pub fn exec_fd<S: AsRef<OsStr>>(program: impl AsFd, argv: &[S], why: &str) -> Er
         Ok(never) => match never {},
         Err(errno) => errno,
     }
+}
+
+/// Becomes the program `argv[0]`, looked up in `PATH`, with `more` in its environment. Returns only on failure.
+pub fn exec_with<S: AsRef<OsStr>>(argv: &[S], more: &[(&str, &str)], why: &str) -> Errno {
+    let prepared = c_strings(argv).and_then(|words| Ok((words, environment(more)?)));
+    let (words, environment) = match prepared {
+        Ok((words, environment)) if !words.is_empty() => (words, environment),
+        _ => return Errno::EINVAL,
+    };
+    let found = find(argv[0].as_ref()).and_then(|path| c_strings(&[path])).and_then(|path| {
+        reset_signals()?;
+        Ok(path)
+    });
+    match found {
+        Ok(path) => crate::process::execve(&path[0], &words, &environment, why),
+        Err(errno) => errno,
+    }
+}
+
+/// The present environment, with `more` in place of what has the same names.
+fn environment(more: &[(&str, &str)]) -> Result<Vec<CString>> {
+    let kept = std::env::vars_os().filter(|(name, _)| more.iter().all(|(other, _)| name != other));
+    let added = more.iter().map(|&(name, value)| (name.into(), value.into()));
+    let pair = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        let mut pair = name.into_encoded_bytes();
+        pair.push(b'=');
+        pair.extend_from_slice(value.as_bytes());
+        CString::new(pair).map_err(|_| Errno::EINVAL)
+    };
+    kept.chain(added).map(pair).collect()
 }

@@ -2,6 +2,7 @@
 //!
 //! No link is ever followed, so a hostile tree can name nothing outside of itself.
 
+use crate::idmap::Maps;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{FileStat, Mode, SFlag};
 use std::collections::HashMap;
@@ -18,11 +19,13 @@ const MAX_DEPTH: usize = 256;
 
 /// Copies what is in the directory `from` into the directory `to`, which should be empty, and gives it the same
 /// owner, mode, times and attributes. Sockets are left out.
-pub fn tree(from: impl AsFd, to: impl AsFd) -> Result<(), Error> {
+///
+/// `from` may be seen through `maps`; the copy gets the ids the maps stand for.
+pub fn tree(from: impl AsFd, to: impl AsFd, maps: Option<&Maps>) -> Result<(), Error> {
     let (from, to) = (reopen(&from)?, reopen(&to)?);
-    let mut copy = Copy { top: reopen(&to)?, linked: HashMap::new() };
+    let mut copy = Copy { top: reopen(&to)?, linked: HashMap::new(), maps };
     copy.directory(&from, &to, &mut PathBuf::new(), 0)?;
-    let status = tree::stat_fd(&from).context(|| "fstat")?;
+    let status = copy.status(tree::stat_fd(&from).context(|| "fstat")?);
     finish(&from, &to, &status).context(|| "the top directory")
 }
 
@@ -32,13 +35,22 @@ fn reopen(directory: impl AsFd) -> Result<OwnedFd, Error> {
     nix::fcntl::openat(directory, ".", flags, Mode::empty()).context(|| "open directory")
 }
 
-struct Copy {
+struct Copy<'a> {
     top: OwnedFd,
     /// Where the first name of a file with several lies, below `top`.
     linked: HashMap<(u64, u64), PathBuf>,
+    maps: Option<&'a Maps>,
 }
 
-impl Copy {
+impl Copy<'_> {
+    /// What lies in the source, with the owner it is to have.
+    fn status(&self, mut status: FileStat) -> FileStat {
+        if let Some(maps) = self.maps {
+            (status.st_uid, status.st_gid) = maps.inside(status.st_uid, status.st_gid);
+        }
+        status
+    }
+
     fn directory(
         &mut self,
         from: &OwnedFd,
@@ -72,7 +84,7 @@ impl Copy {
         path: &mut PathBuf,
         depth: usize,
     ) -> Result<(), Error> {
-        let status = tree::stat(from, name).context(|| "fstatat")?;
+        let status = self.status(tree::stat(from, name).context(|| "fstatat")?);
         let kind = tree::kind(&status);
         if kind != SFlag::S_IFDIR && status.st_nlink > 1 {
             let identity = (status.st_dev, status.st_ino);
@@ -162,7 +174,7 @@ mod tests {
         fs::set_permissions(from.join("sub"), fs::Permissions::from_mode(0o1777)).unwrap();
         fs::hard_link(from.join("sub/file"), from.join("zweite")).unwrap();
         symlink("/etc/passwd", from.join("link")).unwrap();
-        super::tree(fs::File::open(&from).unwrap(), fs::File::open(&to).unwrap()).unwrap();
+        super::tree(fs::File::open(&from).unwrap(), fs::File::open(&to).unwrap(), None).unwrap();
         assert_eq!(fs::read_to_string(to.join("sub/file")).unwrap(), "content");
         assert_eq!(fs::metadata(to.join("sub/file")).unwrap().mode() & 0o7777, 0o640);
         assert_eq!(fs::metadata(to.join("sub")).unwrap().mode() & 0o7777, 0o1777);

@@ -12,19 +12,22 @@ mod options;
 mod paths;
 mod plan;
 mod root;
+mod trees;
 
 use next::Next;
 use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags};
-use plan::Plan;
+pub use plan::Plan;
 use root::Root;
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+pub use trees::{Trees, VARIABLE};
 use wb_doc::chain::{self, Source};
-use wb_doc::{Context, Error, FilterArgs, MAX_DOCUMENT_BYTES};
+use wb_doc::{Context, Document, Error, FilterArgs, MAX_DOCUMENT_BYTES};
 use wb_sys::mount_fd::{self, Attributes, Change, Propagation};
 use wb_sys::{Errno, fd, mount};
 
@@ -42,46 +45,61 @@ pub struct Args {
     next: Vec<OsString>,
 }
 
-/// Runs the verb; does not return where it succeeds.
-pub fn run(args: &Args, input: &FilterArgs) -> ExitCode {
-    let status = args.status_fd.map(fd::inherited).transpose().context(|| "--status-fd");
-    let status = match status {
-        Ok(status) => status,
-        Err(error) => return chain::fail("wb-rootfs", "enter", None::<File>, &error),
-    };
-    let error = match enter(args, input, status.as_ref()) {
-        Ok(never) => match never {},
-        Err(error) => error,
-    };
-    chain::fail("wb-rootfs", "enter", status.map(File::from), &error)
+/// The descriptors of a chain, taken over by number.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    document: Option<OwnedFd>,
+    /// The status pipe.
+    pub status: Option<OwnedFd>,
 }
 
-fn enter(
-    args: &Args,
-    input: &FilterArgs,
-    status: Option<&OwnedFd>,
-) -> Result<std::convert::Infallible, Error> {
-    let mut document_fd = None;
+impl Inherited {
+    /// Takes over the status pipe.
+    pub fn take(status: Option<i32>) -> Result<Self, Error> {
+        let status = status.map(fd::inherited).transpose().context(|| "--status-fd")?;
+        Ok(Self { document: None, status })
+    }
+
+    /// Reads the document, and takes over its descriptor where it is one.
+    pub fn document(&mut self, source: &Source) -> Result<Document, Error> {
+        source.read(|number| {
+            let name = || format!("--doc {number}");
+            let document = self.document.insert(fd::inherited(number).context(name)?);
+            fd::read_all(&*document, MAX_DOCUMENT_BYTES).context(name)
+        })
+    }
+
+    /// Lets the next program inherit them again.
+    pub fn pass_on(&self) -> Result<(), Error> {
+        for fd in self.document.iter().chain(&self.status) {
+            fd::set_cloexec(fd, false).context(|| "passing on a descriptor")?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs the verb; does not return where it succeeds.
+pub fn run(args: &Args, input: &FilterArgs) -> ExitCode {
+    let (inherited, error) = match Inherited::take(args.status_fd) {
+        Ok(mut inherited) => {
+            let Err(error) = enter(args, input, &mut inherited);
+            (inherited, error)
+        }
+        Err(error) => (Inherited::default(), error),
+    };
+    chain::fail("wb-rootfs", "enter", inherited.status.map(File::from), &error)
+}
+
+fn enter(args: &Args, input: &FilterArgs, inherited: &mut Inherited) -> Result<Infallible, Error> {
     let plan = match input.doc.as_ref().map(Source::of) {
         None => Plan::by_hand(args.root.as_deref())?,
-        Some(source) => {
-            let document = source.read(|number| {
-                let inherited = fd::inherited(number).context(|| format!("--doc {number}"))?;
-                let bytes =
-                    fd::read_all(&inherited, MAX_DOCUMENT_BYTES).context(|| format!("--doc {number}"))?;
-                document_fd = Some(inherited);
-                Ok(bytes)
-            })?;
-            Plan::of(&document, args.root.as_deref())?
-        }
+        Some(source) => Plan::of(&inherited.document(&source)?, args.root.as_deref())?,
     };
     let next = Next::find(&args.next)?;
     build(&plan)?;
     leave_host(&plan)?;
     if next.is_tool() {
-        for fd in [document_fd.as_ref(), status].into_iter().flatten() {
-            fd::set_cloexec(fd, false).context(|| "passing on a descriptor")?;
-        }
+        inherited.pass_on()?;
     }
     Err(next.exec())
 }
@@ -91,11 +109,8 @@ fn build(plan: &Plan) -> Result<(), Error> {
     // The modes of what is made here are meant exactly.
     wb_sys::tree::clear_umask();
     let name = || format!("root {}", plan.root.display());
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let place = nix::fcntl::open(&plan.root, flags, nix::sys::stat::Mode::empty()).context(name)?;
-    let tree = mount_fd::clone_fd(&place, true, "the root and what is mounted in it")
-        .map_err(|errno| explain(Error::errno(name(), errno)))?;
-    let early = attach::clone_early(plan)?;
+    let mut trees = Trees::inherited(plan)?;
+    let tree = trees.complete(plan)?;
     mount::mount(
         None,
         Path::new("/"),
@@ -112,12 +127,16 @@ fn build(plan: &Plan) -> Result<(), Error> {
     };
     let change = Change { propagation: Some(kind), recursive, ..Change::default() };
     mount_fd::set_attributes(&tree, change, "how mount events travel").context(name)?;
+    // Over the host's root: the one directory that every process can reach, and paths of the host still work,
+    // since they start below what is mounted there.
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let place = nix::fcntl::open("/", flags, nix::sys::stat::Mode::empty()).context(|| "/")?;
     mount_fd::attach(&tree, &place, "the root as a mount of its own").context(name)?;
     let console = plan.terminal.then(devices::console).transpose()?;
     let mut covers = paths::Covers::new(&plan.masked_paths)?;
 
     let root = Root::new(tree);
-    let attached = attach::all(plan, early, &root)?;
+    let attached = attach::all(plan, &mut trees, &root)?;
     devices::make(plan, console.as_ref(), &root)?;
     for path in &plan.readonly_paths {
         paths::protect(path, &root)?;

@@ -5,7 +5,9 @@
 mod copy;
 mod diff;
 mod enter;
+mod idmap;
 mod mount;
+mod open;
 mod umount;
 mod unpack;
 
@@ -30,6 +32,7 @@ enum Verb {
     Umount(umount::Args),
     Diff(diff::Args),
     Enter(enter::Args),
+    Open(open::Args),
 }
 
 fn main() -> ExitCode {
@@ -40,5 +43,6 @@ fn main() -> ExitCode {
         Verb::Umount(args) => umount::run(&args, &filter),
         Verb::Diff(args) => diff::run(&args),
         Verb::Enter(args) => enter::run(&args, &filter),
+        Verb::Open(args) => open::run(&args, &filter),
     }
 }

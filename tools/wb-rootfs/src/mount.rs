@@ -1,9 +1,11 @@
 //! A container's root file system: its layers and a writable one on top, as one overlay.
 
+mod mapped;
 mod overlay;
 mod user;
 mod volumes;
 
+use crate::idmap::Maps;
 use overlay::Overlay;
 use std::fs::DirBuilder;
 use std::os::fd::OwnedFd;
@@ -91,19 +93,21 @@ fn layer(directory: &Path, diff_id: &str) -> Result<PathBuf, Error> {
 
 fn one(place: &Place, document: &mut Document, flags_win: bool) -> Result<(), Error> {
     let id = document.id()?.to_owned();
+    let maps = Maps::of(document)?;
     match Plan::of(place, document, flags_win)? {
         Plan::Directory(path) => {
             let path = path.canonicalize().context(|| format!("root {}", path.display()))?;
             document.set("/root/path", &path)?;
             let root = wb_sys::tree::open_directory(&path).context(|| path.display().to_string())?;
-            furnish(place, &root, document)
+            furnish(place, &root, document, maps.as_ref())
         }
         Plan::Overlay(lower) => {
             let volatile = document.read("/wb/run/remove")?.unwrap_or(false);
             let volatile_boot: Option<String> = document.read("/wb/rootfs/volatile")?;
             let overlay = Overlay::new(place, &id, lower, volatile);
-            let (root, made) = overlay.mount(volatile_boot.as_deref())?;
-            record(&overlay, document).and_then(|()| furnish(place, &root, document)).inspect_err(|_| {
+            let (root, made) = overlay.mount(volatile_boot.as_deref(), maps.as_ref())?;
+            let described = record(&overlay, document);
+            described.and_then(|()| furnish(place, &root, document, maps.as_ref())).inspect_err(|_| {
                 drop(root);
                 overlay.undo(made);
             })
@@ -112,9 +116,9 @@ fn one(place: &Place, document: &mut Document, flags_win: bool) -> Result<(), Er
 }
 
 /// What of the document needs the root to be there.
-fn furnish(place: &Place, root: &OwnedFd, document: &mut Document) -> Result<(), Error> {
+fn furnish(place: &Place, root: &OwnedFd, document: &mut Document, maps: Option<&Maps>) -> Result<(), Error> {
     user::resolve(root, document)?;
-    volumes::make(place, root, document)
+    volumes::make(place, root, document, maps)
 }
 
 /// Writes into the document what has been mounted.

@@ -138,7 +138,10 @@ pub fn sysctl(given: &Given) -> Result<Value, Error> {
     let own_network = primary != "host" && !primary.starts_with("container:");
     if own_network {
         map.insert("net.ipv4.ip_unprivileged_port_start".into(), "0".into());
-        map.insert("net.ipv4.ping_group_range".into(), "0 2147483647".into());
+        // Groups that a user namespace does not map cannot be named in it.
+        if matches!(given.last("userns"), None | Some("" | "host")) {
+            map.insert("net.ipv4.ping_group_range".into(), "0 2147483647".into());
+        }
     }
     if let Some(Value::Object(own)) = run::pairs(given, "sysctl")? {
         for (name, value) in own {

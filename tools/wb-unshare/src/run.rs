@@ -6,13 +6,17 @@ use crate::plan::Plan;
 use nix::unistd::Pid;
 use std::ffi::OsString;
 use std::fs::File;
+use std::path::Path;
 use std::process::ExitCode;
 use wb_doc::chain::{self, ChainArgs, Report};
 use wb_doc::{Context, Document, Error};
 use wb_sys::attend::Attendant;
-use wb_sys::{Errno, clone, fd, proc};
+use wb_sys::{Errno, clone, fd, proc, process};
 
 const VERB: &str = "run";
+
+/// Where `wb-rootfs open` leaves word of what it has opened.
+const OPENED: &str = "WB_TREES";
 
 /// Make the namespaces a document asks for, then become the next program in them
 #[derive(Debug, clap::Args)]
@@ -81,6 +85,9 @@ fn start(document: &Document, inherited: &Inherited, next: &[OsString]) -> Resul
         return Err(Error::usage("no next program"));
     }
     let plan = Plan::of(document)?;
+    if plan.maps.is_some() && needs_host(document, next) {
+        return Err(open_host_first(inherited));
+    }
     let status = inherited.status.as_ref();
     let attendant =
         if status.is_none() { Some(Attendant::prepare().context(|| "signal mask")?) } else { None };
@@ -107,6 +114,28 @@ fn start(document: &Document, inherited: &Inherited, next: &[OsString]) -> Resul
             }
         }
     }
+}
+
+/// Whether the next program mounts things of the host, which root of a new user namespace cannot reach, and nobody
+/// has opened them yet.
+fn needs_host(document: &Document, next: &[OsString]) -> bool {
+    let enters = next.first().is_some_and(|word| Path::new(word).file_name() == Some("wb-rootfs".as_ref()));
+    enters && document.at("/root/path").is_some() && std::env::var_os(OPENED).is_none()
+}
+
+/// Becomes `wb-rootfs open`, which opens them and comes back to this very command.
+fn open_host_first(inherited: &Inherited) -> Error {
+    if let Err(error) = inherited.pass_on() {
+        return error;
+    }
+    let own: Vec<OsString> = std::env::args_os().collect();
+    let chain = own.iter().skip(2).take_while(|word| *word != "--");
+    let mut argv: Vec<OsString> = vec!["wb-rootfs".into(), "open".into()];
+    argv.extend(chain.cloned());
+    argv.push("--".into());
+    argv.extend(own.iter().cloned());
+    let errno = process::exec(&argv, "what the container needs of the host is opened first");
+    Error::errno("wb-rootfs open", errno)
 }
 
 /// Says on the status pipe that the child exists.

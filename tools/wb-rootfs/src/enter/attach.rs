@@ -4,6 +4,8 @@ use super::cgroup;
 use super::options::Options;
 use super::plan::{Act, Plan, Planned};
 use super::root::{Kind, Root};
+use super::trees::Trees;
+use crate::idmap::Maps;
 use nix::sys::stat::SFlag;
 use nix::sys::statfs::PROC_SUPER_MAGIC;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -35,30 +37,35 @@ pub struct Attached {
     pub readonly_later: Vec<OwnedFd>,
 }
 
-/// Bind mounts that are to receive or send mount events, cloned while the host's mounts still do so: once this
-/// namespace is private it is too late. One entry for each mount, `None` for those that need no haste.
-pub fn clone_early(plan: &Plan) -> Result<Vec<Option<OwnedFd>>, Error> {
-    let early = |mount: &Planned| match (&mount.act, mount.options.propagation) {
-        (Act::Bind(source), Some((Propagation::Slave | Propagation::Shared, _))) => {
-            clone_source(source, mount).map(Some)
-        }
-        _ => Ok(None),
-    };
-    plan.mounts.iter().map(early).collect()
-}
-
-fn clone_source(source: &Path, mount: &Planned) -> Result<OwnedFd, Error> {
-    mount_fd::clone_path(source, mount.options.bind.unwrap_or(false), "the source of a bind mount")
-        .context(|| format!("bind {} to {}", source.display(), mount.destination.display()))
+/// The source of a bind mount, detached; mapped where its ids are to be.
+pub fn clone_source(source: &Path, mount: &Planned, maps: Option<&Maps>) -> Result<OwnedFd, Error> {
+    let name = || format!("bind {} to {}", source.display(), mount.destination.display());
+    let recursive = mount.options.bind.unwrap_or(false);
+    let tree = mount_fd::clone_path(source, recursive, "the source of a bind mount").context(name)?;
+    if !mount.is_mapped() {
+        return Ok(tree);
+    }
+    let own = mount.mappings.as_ref().map(|(uids, gids)| Maps::new(uids, gids)).transpose().context(name)?;
+    let maps = own.as_ref().or(maps).ok_or_else(|| {
+        Error::usage(format!("{}: no ids to map: neither the mount nor the container has maps", name()))
+    })?;
+    maps.apply(&tree, mount.options.idmap == Some(true)).context(name)?;
+    Ok(tree)
 }
 
 /// Mounts everything the plan names.
-pub fn all(plan: &Plan, early: Vec<Option<OwnedFd>>, root: &Root) -> Result<Attached, Error> {
+pub fn all(plan: &Plan, trees: &mut Trees, root: &Root) -> Result<Attached, Error> {
     let mut attached = Attached::default();
-    for (mount, early) in plan.mounts.iter().zip(early) {
+    for (index, mount) in plan.mounts.iter().enumerate() {
         let name = || format!("mount {}", mount.destination.display());
         match &mount.act {
-            Act::Bind(source) => bind(mount, source, early, root)?,
+            Act::Bind(source) => {
+                let tree = match trees.take(index) {
+                    Some(tree) => tree,
+                    None => clone_source(source, mount, plan.maps.as_ref())?,
+                };
+                bind(mount, source, &tree, root)?;
+            }
             Act::New(kind, source) => new(mount, kind, source, root, &mut attached).context(name)?,
             Act::Cgroup => cgroup::mount(mount, plan.own_cgroup_namespace, root).context(name)?,
             Act::Remount => remount(mount, root).context(name)?,
@@ -67,18 +74,14 @@ pub fn all(plan: &Plan, early: Vec<Option<OwnedFd>>, root: &Root) -> Result<Atta
     Ok(attached)
 }
 
-fn bind(mount: &Planned, source: &Path, early: Option<OwnedFd>, root: &Root) -> Result<(), Error> {
+fn bind(mount: &Planned, source: &Path, tree: &OwnedFd, root: &Root) -> Result<(), Error> {
     let name = || format!("bind {} to {}", source.display(), mount.destination.display());
-    let tree = match early {
-        Some(tree) => tree,
-        None => clone_source(source, mount)?,
-    };
-    let status = node::status(&tree).context(name)?;
+    let status = node::status(tree).context(name)?;
     let kind = if node::kind(&status) == SFlag::S_IFDIR { Kind::Directory } else { Kind::File };
-    finish(&tree, &mount.options).context(name)?;
+    finish(tree, &mount.options).context(name)?;
     let target = root.make(&mount.destination, kind).context(name)?;
     check_target(&target, Some(tree.as_fd()), mount).context(name)?;
-    mount_fd::attach(&tree, &target, "a bind mount").context(name)
+    mount_fd::attach(tree, &target, "a bind mount").context(name)
 }
 
 /// Gives a detached tree the attributes and the propagation that were asked for.

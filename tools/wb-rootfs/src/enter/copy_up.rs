@@ -5,5 +5,5 @@ use wb_doc::{Context, Error};
 
 /// Copies the tree `from` (as it was before it was covered) into the mount `to`.
 pub fn copy(from: impl AsFd, to: impl AsFd) -> Result<(), Error> {
-    crate::copy::tree(from, to).context(|| "tmpcopyup")
+    crate::copy::tree(from, to, None).context(|| "tmpcopyup")
 }

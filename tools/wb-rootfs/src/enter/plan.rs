@@ -1,12 +1,13 @@
 //! What enter is going to do, as a value: read from the document, checked, nothing touched yet.
 
 use super::options::{Options, propagation};
+use crate::idmap::Maps;
 use std::path::{Path, PathBuf};
 use wb_doc::{Document, Error, escape, oci};
 use wb_sys::mount_fd::Propagation;
 
 /// The whole of it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Plan {
     /// The root file system on the host.
     pub root: PathBuf,
@@ -28,6 +29,8 @@ pub struct Plan {
     pub readonly_paths: Vec<PathBuf>,
     /// Whether the process has a cgroup namespace of its own.
     pub own_cgroup_namespace: bool,
+    /// The ids of its user namespace, if it has one of its own.
+    pub maps: Option<Maps>,
 }
 
 /// One mount.
@@ -85,6 +88,7 @@ impl Plan {
             masked_paths: paths(document, "/linux/maskedPaths")?,
             readonly_paths: paths(document, "/linux/readonlyPaths")?,
             own_cgroup_namespace: namespaces.iter().any(|namespace| namespace.kind == "cgroup"),
+            maps: Maps::of(document)?,
         })
     }
 
@@ -110,6 +114,7 @@ impl Plan {
             masked_paths: Vec::new(),
             readonly_paths: Vec::new(),
             own_cgroup_namespace: false,
+            maps: None,
         })
     }
 }
@@ -185,6 +190,11 @@ impl Planned {
             return wrong("tmpcopyup is for a tmpfs");
         }
         Ok(Self { destination, act, options, mappings })
+    }
+
+    /// Whether its ids are shown through maps.
+    pub fn is_mapped(&self) -> bool {
+        self.mappings.is_some() || self.options.idmap.is_some()
     }
 
     /// A mount of somebody else's devices: what is in it stays as it is.

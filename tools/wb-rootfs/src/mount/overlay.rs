@@ -1,6 +1,8 @@
 //! overlayfs: layers below, a writable directory above, seen as one.
 
+use super::mapped;
 use super::{directory, like, private_directory};
+use crate::idmap::Maps;
 use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags};
 use nix::sys::stat::Mode;
@@ -46,7 +48,8 @@ pub struct Overlay {
     pub merged: PathBuf,
     /// Whether nothing of it has to survive a power cut: no sync is ever done.
     pub volatile: bool,
-    container: PathBuf,
+    /// The directory of `upper` and `work`.
+    pub container: PathBuf,
 }
 
 impl Overlay {
@@ -66,8 +69,9 @@ impl Overlay {
     /// Makes the directories and mounts it; gives its root directory, and how much of it is new. Mounted already is
     /// success.
     ///
-    /// `volatile_boot` is the boot in which it was last mounted volatile.
-    pub fn mount(&self, volatile_boot: Option<&str>) -> Result<(OwnedFd, Made), Error> {
+    /// `volatile_boot` is the boot in which it was last mounted volatile. With `maps` its files are seen through them:
+    /// on the disk, layers and what the container writes keep the image's own ids.
+    pub fn mount(&self, volatile_boot: Option<&str>, maps: Option<&Maps>) -> Result<(OwnedFd, Made), Error> {
         let run = self.merged.parent().unwrap_or(Path::new("/"));
         private_directory(run)?;
         if !directory(&self.merged, 0o755)? {
@@ -77,7 +81,7 @@ impl Overlay {
             }
         }
         let mut made = Made::Mount;
-        let mounted = self.prepare(volatile_boot, &mut made).and_then(|()| self.attach());
+        let mounted = self.prepare(volatile_boot, &mut made).and_then(|()| self.attach(maps));
         mounted.map(|root| (root, made)).inspect_err(|_| self.undo(made))
     }
 
@@ -152,23 +156,48 @@ impl Overlay {
         Ok(stack)
     }
 
-    fn attach(&self) -> Result<OwnedFd, Error> {
+    fn attach(&self, maps: Option<&Maps>) -> Result<OwnedFd, Error> {
         let stack = self.stack()?;
-        match self.attach_by_fd(&stack) {
+        let name = || format!("overlay on {}", self.merged.display());
+        let made = match maps {
+            None => self.make(&stack, &self.container, &self.merged),
+            Some(maps) => mapped::make(self, &stack, maps),
+        };
+        let change = Change { propagation: Some(Propagation::Private), ..Change::default() };
+        match made? {
+            Tree::Detached(tree) => {
+                let place = open_path(&self.merged)?;
+                mount_fd::attach(&tree, &place, "the container's root").context(name)?;
+                mount_fd::set_attributes(&tree, change, "what is mounted below stays here").context(name)?;
+                Ok(tree)
+            }
+            Tree::Mounted => {
+                let why = "what is mounted below stays here";
+                mount::mount(None, &self.merged, None, MsFlags::MS_PRIVATE, None, why).context(name)?;
+                wb_sys::tree::open_directory(&self.merged).context(name)
+            }
+        }
+    }
+
+    /// Makes the file system of the layers `stack` (the uppermost first) and of `upper` and `work` in `container`.
+    pub fn make(&self, stack: &[PathBuf], container: &Path, target: &Path) -> Result<Tree, Error> {
+        let (upper, work) = (container.join("upper"), container.join("work"));
+        match self.make_detached(stack, &upper, &work) {
             // Before Linux 6.7 there is no lowerdir+, before 5.2 no fsopen.
             Err(error) if matches!(error.raw_errno(), Some(Errno::EINVAL | Errno::ENOSYS)) => {
-                self.attach_by_path(&stack).map_err(|second| match second.raw_errno() {
+                let mounted = self.make_mounted(stack, &upper, &work, target);
+                mounted.map(|()| Tree::Mounted).map_err(|second| match second.raw_errno() {
                     // The log of the new interface says more than the old one's EINVAL.
                     Some(Errno::EINVAL) => explain(error),
                     _ => second,
                 })
             }
-            other => other.map_err(explain),
+            other => other.map(Tree::Detached).map_err(explain),
         }
     }
 
     /// The interface of Linux 6.7 and later: one option a layer, no limit on their number but overlayfs's own (500).
-    fn attach_by_fd(&self, stack: &[PathBuf]) -> Result<OwnedFd, Error> {
+    fn make_detached(&self, stack: &[PathBuf], upper: &Path, work: &Path) -> Result<OwnedFd, Error> {
         let name = || format!("overlay on {}", self.merged.display());
         let fs = mount_fd::fsopen("overlay", "layers as one file system").context(name)?;
         let said = |errno: Errno| match mount_fd::fs_message(&fs) {
@@ -189,8 +218,8 @@ impl Overlay {
         for layer in stack {
             held.push(set("lowerdir+", layer, "a layer, below those before it")?);
         }
-        held.push(set("upperdir", &self.upper, "what the container writes")?);
-        held.push(set("workdir", &self.work, "overlayfs's own, for atomic changes")?);
+        held.push(set("upperdir", upper, "what the container writes")?);
+        held.push(set("workdir", work, "overlayfs's own, for atomic changes")?);
         for &(key, value) in SAFE {
             mount_fd::fsconfig_string(&fs, key, value, "a layer cannot lead astray").map_err(said)?;
         }
@@ -198,21 +227,15 @@ impl Overlay {
             mount_fd::fsconfig_flag(&fs, "volatile", "nothing has to survive: never sync").map_err(said)?;
         }
         mount_fd::fsconfig_create(&fs, "it comes to be").map_err(said)?;
-        let tree =
-            mount_fd::fsmount(&fs, Attributes::empty(), "a mount of it, not yet attached").context(name)?;
-        let place = open_path(&self.merged)?;
-        mount_fd::attach(&tree, &place, "the container's root").context(name)?;
-        let change = Change { propagation: Some(Propagation::Private), ..Change::default() };
-        mount_fd::set_attributes(&tree, change, "what is mounted below stays here").context(name)?;
-        Ok(tree)
+        mount_fd::fsmount(&fs, Attributes::empty(), "a mount of it, not yet attached").context(name)
     }
 
     /// mount(2) for older kernels. Its data is one page, so every directory goes by the shortest name there is, the
     /// number of a descriptor relative to `/proc/self/fd`; a comma or a colon in a path does no harm either.
-    fn attach_by_path(&self, stack: &[PathBuf]) -> Result<OwnedFd, Error> {
+    fn make_mounted(&self, stack: &[PathBuf], upper: &Path, work: &Path, target: &Path) -> Result<(), Error> {
         let name = || format!("overlay on {}", self.merged.display());
         let layers = stack.iter().map(|layer| open_path(layer)).collect::<Result<Vec<_>, _>>()?;
-        let (upper, work) = (open_path(&self.upper)?, open_path(&self.work)?);
+        let (upper, work) = (open_path(upper)?, open_path(work)?);
         let numbers: Vec<String> = layers.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
         let mut options = vec![
             format!("lowerdir={}", numbers.join(":")),
@@ -231,23 +254,24 @@ impl Overlay {
         }
         let before = open_path(Path::new("."))?;
         nix::unistd::chdir("/proc/self/fd").context(|| "/proc/self/fd")?;
-        let mounted = mount::mount(
-            Some("overlay"),
-            &self.merged,
-            Some("overlay"),
-            MsFlags::empty(),
-            Some(&data),
-            "layers as one file system",
-        );
+        let overlay = Some("overlay");
+        let why = "layers as one file system";
+        let mounted = mount::mount(overlay, target, overlay, MsFlags::empty(), Some(&data), why);
         nix::unistd::fchdir(&before).context(|| "the working directory")?;
-        mounted.context(name)?;
-        mount::mount(None, &self.merged, None, MsFlags::MS_PRIVATE, None, "what is mounted below stays here")
-            .context(name)?;
-        wb_sys::tree::open_directory(&self.merged).context(name)
+        mounted.context(name)
     }
 }
 
-fn open_path(path: &Path) -> Result<OwnedFd, Error> {
+/// An overlay that has been made.
+#[derive(Debug)]
+pub enum Tree {
+    /// Still to be attached.
+    Detached(OwnedFd),
+    /// Where it was told to.
+    Mounted,
+}
+
+pub fn open_path(path: &Path) -> Result<OwnedFd, Error> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     nix::fcntl::open(path, flags, Mode::empty()).context(|| path.display().to_string())
 }

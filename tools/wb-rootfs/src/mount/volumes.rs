@@ -1,6 +1,7 @@
 //! What `mounts` will need on the host: volumes made and filled, missing sources of `-v` made.
 
 use super::{directory, private_directory};
+use crate::idmap::Maps;
 use serde::Deserialize;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -39,14 +40,23 @@ fn yes() -> bool {
 }
 
 /// Makes everything `wb.volumes` names, in order.
-pub fn make(place: &Place, root: impl AsFd, document: &Document) -> Result<(), Error> {
+pub fn make(
+    place: &Place,
+    root: impl AsFd,
+    document: &mut Document,
+    maps: Option<&Maps>,
+) -> Result<(), Error> {
     let volumes: Vec<Needed> = document.read("/wb/volumes")?.unwrap_or_default();
     for volume in &volumes {
         match volume {
             Needed::Bind { source, create } => source_of_bind(source, *create)?,
             Needed::Named { name, destination, copy } => {
                 names::check("volume", name)?;
-                named(place, &root, name, destination, *copy).context(|| format!("volume {name}"))?;
+                named(place, &root, name, destination, *copy, maps).context(|| format!("volume {name}"))?;
+                if maps.is_some() {
+                    // Its files keep their own ids on the disk, for other containers.
+                    map_ids(document, destination)?;
+                }
             }
             Needed::Other => {}
         }
@@ -67,8 +77,30 @@ fn source_of_bind(source: &Path, create: bool) -> Result<(), Error> {
     }
 }
 
+/// Has the mount at `destination` show ids through the container's maps.
+fn map_ids(document: &mut Document, destination: &Path) -> Result<(), Error> {
+    let mut mounts: Vec<serde_json::Value> = document.read("/mounts")?.unwrap_or_default();
+    for mount in &mut mounts {
+        let here = mount["destination"].as_str().is_some_and(|path| Path::new(path) == destination);
+        let options = mount.get_mut("options").and_then(serde_json::Value::as_array_mut);
+        if let (true, Some(options)) = (here, options) {
+            if !options.iter().any(|word| word == "idmap" || word == "ridmap") {
+                options.push("idmap".into());
+            }
+        }
+    }
+    document.set("/mounts", mounts)
+}
+
 /// Makes a named volume where it is missing, and fills an empty one.
-fn named(place: &Place, root: impl AsFd, name: &str, destination: &Path, copy: bool) -> Result<(), Error> {
+fn named(
+    place: &Place,
+    root: impl AsFd,
+    name: &str,
+    destination: &Path,
+    copy: bool,
+    maps: Option<&Maps>,
+) -> Result<(), Error> {
     let volume = place.volumes().join(name);
     let data = volume.join("_data");
     if !copy && data.is_dir() {
@@ -100,6 +132,6 @@ fn named(place: &Place, root: impl AsFd, name: &str, destination: &Path, copy: b
         }
     }
     std::fs::write(&unfinished, "").context(|| unfinished.display().to_string())?;
-    crate::copy::tree(&image, &opened)?;
+    crate::copy::tree(&image, &opened, maps)?;
     std::fs::remove_file(&unfinished).context(|| unfinished.display().to_string())
 }
