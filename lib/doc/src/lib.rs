@@ -11,6 +11,7 @@ mod cli;
 mod document;
 mod error;
 mod filter;
+pub mod hooks;
 pub mod names;
 pub mod oci;
 pub mod seccomp;

@@ -13,6 +13,7 @@ pub mod clone;
 pub mod credentials;
 pub mod fd;
 pub mod file;
+pub mod hook;
 pub mod host;
 pub mod idmap;
 pub mod inotify;

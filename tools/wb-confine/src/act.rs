@@ -10,11 +10,12 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
+use std::time::Duration;
 use wb_doc::chain::Report;
 use wb_doc::{Context, Error};
 use wb_sys::capability::Set;
 use wb_sys::limits::{self, Limit, Resource};
-use wb_sys::{Errno, capability, child, credentials, fd, process, procfs};
+use wb_sys::{Errno, capability, child, credentials, fd, hook, process, procfs};
 
 /// Confines this process as planned and becomes the next program.
 pub fn act(plan: &Plan, inherited: &mut Inherited) -> Result<Infallible, Error> {
@@ -38,6 +39,7 @@ pub fn act(plan: &Plan, inherited: &mut Inherited) -> Result<Infallible, Error> 
     nix::sys::stat::umask(Mode::from_bits_truncate(plan.umask));
     let program = lookup::find(&plan.args[0], &lookup::search_path(&environment))?;
     wait_for_start(inherited)?;
+    run_hooks(plan)?;
     let strings = |words: &[OsString], what: &str| process::c_strings(words).context(|| what.to_owned());
     let argv = strings(&plan.args, "process.args: a NUL byte")?;
     let environment = strings(&environment, "process.env: a NUL byte")?;
@@ -207,6 +209,21 @@ fn become_user(ids: Option<&Ids>, bounding: Set) -> Result<(), Error> {
 
 fn setgroups_denied() -> bool {
     procfs::read(Path::new("self/setgroups")).is_ok_and(|text| text.trim() == "deny")
+}
+
+/// `startContainer`: inside, once the container is started, as the user it is for.
+fn run_hooks(plan: &Plan) -> Result<(), Error> {
+    for hook in &plan.hooks {
+        let name = || format!("hook {}", hook.path);
+        let timeout = hook.timeout.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs);
+        let (path, input) = (Path::new(&hook.path), plan.told.as_slice());
+        let what = hook::Hook { path, args: &hook.args, env: &hook.env, input, timeout };
+        match hook::run(what).context(name)? {
+            hook::End::Status(0) => {}
+            end => return Err(Error::new(format!("{}: {end:?}", name()))),
+        }
+    }
+    Ok(())
 }
 
 /// The filter and the capabilities: the last acts, so that the filter has to allow few calls of this tool.

@@ -5,6 +5,7 @@ use crate::seccomp::Filter;
 use serde::Deserialize;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use wb_doc::hooks::{self, Hook};
 use wb_doc::oci::{Capabilities, Rlimit};
 use wb_doc::{Document, Error};
 use wb_sys::capability::{DOCKER_DEFAULT, Set};
@@ -51,6 +52,10 @@ pub struct Plan {
     pub apparmor: Option<String>,
     /// The SELinux label.
     pub selinux: Option<String>,
+    /// Hooks run inside when the container is started.
+    pub hooks: Vec<Hook>,
+    /// What hooks are told.
+    pub told: Vec<u8>,
     /// Whether adjustments are said on standard error.
     pub verbose: bool,
 }
@@ -147,6 +152,8 @@ impl Plan {
             personality: None,
             apparmor: None,
             selinux: None,
+            hooks: Vec::new(),
+            told: Vec::new(),
             verbose: false,
         };
         let docker = DOCKER_DEFAULT.iter().filter_map(|name| Set::of(name));
@@ -171,6 +178,7 @@ impl Plan {
         if umask > 0o777 {
             return Err(wrong(format!("process.user.umask: {umask}")));
         }
+        let hooks = hooks::of(document, "startContainer")?;
         let personality = document.read::<Personality>("/linux/personality")?;
         Ok(Self {
             args: process.args.into_iter().map(OsString::from).collect(),
@@ -192,6 +200,12 @@ impl Plan {
             personality: personality.as_ref().map(persona).transpose()?,
             apparmor: process.apparmor_profile.filter(|name| !name.is_empty()),
             selinux: process.selinux_label.filter(|label| !label.is_empty()),
+            told: if hooks.is_empty() {
+                Vec::new()
+            } else {
+                hooks::state(document, "created", i32::try_from(std::process::id()).ok())
+            },
+            hooks,
             verbose: false,
         })
     }

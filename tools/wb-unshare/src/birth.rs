@@ -1,5 +1,6 @@
 //! The acts: join, clone, and what the child does before it becomes the next program.
 
+use crate::hooks;
 use crate::maps::Maps;
 use crate::plan::Plan;
 use nix::mount::MsFlags;
@@ -15,7 +16,7 @@ use wb_doc::{Context, Error};
 use wb_sys::attend::Attendant;
 use wb_sys::clone::{Clone3, Cloned, clone3};
 use wb_sys::namespace::{self, CLONE_NEWTIME};
-use wb_sys::{Errno, cgroup, child, credentials, file, host, mount, process, procfs, tty};
+use wb_sys::{Errno, cgroup, child, credentials, file, host, mount, pipe, process, procfs, tty};
 
 /// What [`Birth::make`] has become: the same function returns in two processes.
 #[derive(Debug)]
@@ -52,8 +53,8 @@ pub fn make(plan: &Plan, sibling: bool) -> Result<Birth, Error> {
     if plan.new.contains(CLONE_NEWTIME) {
         new_time(&plan.time_offsets)?;
     }
-    let pipe = plan.maps.as_ref().map(|_| nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC));
-    let (wait, go) = pipe.transpose().context(|| "pipe")?.unzip();
+    let waits = plan.maps.is_some() || !plan.parent_hooks.is_empty();
+    let (wait, go) = waits.then(pipe::pipe).transpose().context(|| "pipe")?.unzip();
     let unified = plan.cgroups.get("unified").map(|path| (path, cgroup::open(path)));
     let unified = match unified {
         None => None,
@@ -133,13 +134,14 @@ fn new_time(offsets: &[String]) -> Result<(), Error> {
 }
 
 impl Parent {
-    /// Writes the maps of the child's user namespace, if it has one, and lets the child go on.
+    /// Does what the child waits for: the maps of its user namespace, hooks. Then lets it go on.
     pub fn allow(&self, plan: &Plan) -> Result<(), Error> {
-        if let (Some(maps), Some(go)) = (&plan.maps, &self.go) {
+        let Some(go) = &self.go else { return Ok(()) };
+        if let Some(maps) = &plan.maps {
             maps.write(self.pid)?;
-            nix::unistd::write(go, b"!").context(|| "pipe to the child")?;
         }
-        Ok(())
+        hooks::run_all(&plan.parent_hooks, &plan.told, "creating", Some(self.pid.as_raw()))?;
+        pipe::write(go, b"!").context(|| "pipe to the child").map(drop)
     }
 
     /// Stays in front of the child until it ends, and gives its exit status.
@@ -151,15 +153,31 @@ impl Parent {
 impl Child {
     /// Makes the namespaces the container's own, up to the moment before the next program.
     pub fn settle(self, plan: &Plan) -> Result<(), Error> {
+        self.settle_before_session(plan)?;
+        session(plan)
+    }
+
+    /// The same without the session, for a child whose standard input is not the container's yet.
+    pub fn settle_before_session(self, plan: &Plan) -> Result<(), Error> {
         // With the ids of the caller still, since the cgroup files belong to it.
         join_cgroups(&plan.cgroups, self.in_cgroup)?;
         if let Some(score) = plan.oom_score_adj {
             set_oom_score(score)?;
         }
-        if let (Some(wait), Some(maps)) = (self.wait, &plan.maps) {
-            wait_for_maps(&wait, maps)?;
+        if let Some(wait) = self.wait {
+            wait_for_parent(&wait)?;
         }
-        settle_in_place(plan)
+        if let Some(maps) = &plan.maps {
+            become_root(maps)?;
+        }
+        settle_in_place(plan)?;
+        if plan.child_hooks.is_empty() {
+            return Ok(());
+        }
+        // The host's /proc is still there, and numbers this process as the host does.
+        let own = std::fs::read_link("/proc/self").context(|| "/proc/self")?;
+        let pid = own.to_str().and_then(|pid| pid.parse().ok());
+        hooks::run_all(&plan.child_hooks, &plan.told, "creating", pid)
     }
 }
 
@@ -177,10 +195,6 @@ pub fn settle_in_place(plan: &Plan) -> Result<(), Error> {
     if plan.new.contains(CloneFlags::CLONE_NEWNET) {
         host::loopback_up().context(|| "loopback interface")?;
     }
-    for (path, value) in &plan.sysctls {
-        procfs::write(path, value, "a setting of the container's own namespaces")
-            .context(|| format!("linux.sysctl: /proc/{}", path.display()))?;
-    }
     if plan.private && plan.new.contains(CloneFlags::CLONE_NEWNS) {
         let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
         mount::mount(None, Path::new("/"), None, flags, None, "no mount made here reaches the host")
@@ -192,21 +206,21 @@ pub fn settle_in_place(plan: &Plan) -> Result<(), Error> {
         mount::mount(Some("proc"), Path::new("/proc"), Some("proc"), flags, None, why)
             .context(|| "proc on /proc")?;
     }
-    if plan.session {
-        session(plan.terminal)?;
-    }
     Ok(())
 }
 
 /// A session of its own: what the caller's terminal sends does not reach it, and TIOCSTI into the caller's
 /// terminal is refused.
-fn session(terminal: bool) -> Result<(), Error> {
+pub fn session(plan: &Plan) -> Result<(), Error> {
+    if !plan.session {
+        return Ok(());
+    }
     match child::new_session() {
         // A process that has unshared itself may lead a group already; a child never does.
         Ok(_) | Err(Errno::EPERM) => {}
         Err(errno) => return Err(Error::errno("setsid", errno)),
     }
-    if terminal {
+    if plan.terminal {
         match tty::set_controlling(std::io::stdin()) {
             // By hand, without wb-monitor, the terminal is the caller's and stays so.
             Ok(()) | Err(Errno::EPERM) => {}
@@ -242,18 +256,18 @@ fn set_oom_score(score: i32) -> Result<(), Error> {
         .context(|| format!("process.oomScoreAdj {score}"))
 }
 
-/// Waits for the parent's word, then becomes root inside: without it, files made here would belong to nobody.
-fn wait_for_maps(wait: &OwnedFd, maps: &Maps) -> Result<(), Error> {
+/// Waits until the parent has done its part.
+fn wait_for_parent(wait: &OwnedFd) -> Result<(), Error> {
     let mut byte = [0];
-    loop {
-        match nix::unistd::read(wait, &mut byte) {
-            Ok(1) => break,
-            // The parent has reported why.
-            Ok(_) => wb_sys::clone::exit_now(1),
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(Error::errno("wait for the id maps", errno)),
-        }
+    match pipe::read(wait, &mut byte).context(|| "wait for the parent")? {
+        1 => Ok(()),
+        // The parent has reported why.
+        _ => wb_sys::clone::exit_now(1),
     }
+}
+
+/// Becomes root inside: without it, files made here would belong to nobody.
+fn become_root(maps: &Maps) -> Result<(), Error> {
     let has_root = |map: &[IdMapping]| map.iter().any(|one| one.container_id == 0);
     if has_root(&maps.gids) {
         credentials::setgid(0).context(|| "become group 0 of the user namespace")?;

@@ -4,6 +4,7 @@
 
 mod birth;
 mod flags;
+mod hooks;
 mod maps;
 mod plan;
 mod run;
@@ -18,7 +19,7 @@ const TOOL: &str = "wb-unshare";
 #[derive(Parser)]
 #[command(name = "wb-unshare", version, args_conflicts_with_subcommands = true)]
 #[command(
-    override_usage = "wb-unshare [OPTIONS] [CMD...]\n       wb-unshare run|create|start [OPTIONS] [NEXT...]"
+    override_usage = "wb-unshare [OPTIONS] [CMD...]\n       wb-unshare run|create|start|hook [OPTIONS] [NEXT...]"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -32,14 +33,16 @@ enum Verb {
     Run(run::Args),
     Create(two_phase::CreateArgs),
     Start(two_phase::StartArgs),
+    Hook(two_phase::HookArgs),
 }
 
 fn main() -> ExitCode {
-    let cli = wb_doc::parse::<Cli>();
+    let cli = wb_doc::parse_filter::<Cli>();
     match cli.verb {
         None => flags::run(cli.flags),
         Some(Verb::Run(args)) => run::run(&args),
         Some(Verb::Create(args)) => two_phase::create(&args),
         Some(Verb::Start(args)) => two_phase::start(&args),
+        Some(Verb::Hook(args)) => two_phase::hook(&args),
     }
 }

@@ -5,12 +5,13 @@ use nix::sched::CloneFlags;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use wb_doc::hooks::{self, Hook};
 use wb_doc::oci::{IdMapping, Namespace};
 use wb_doc::{Document, Error};
 use wb_sys::namespace::{self, CLONE_NEWTIME, Kind};
 
 /// Everything that is to happen between this tool and the next program.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct Plan {
     /// Namespaces that exist already.
     pub join: Vec<(Kind, PathBuf)>,
@@ -28,8 +29,12 @@ pub struct Plan {
     pub time_offsets: Vec<String>,
     /// `/proc/self/oom_score_adj`.
     pub oom_score_adj: Option<i32>,
-    /// Files below `/proc/sys` and what they are set to.
-    pub sysctls: Vec<(PathBuf, String)>,
+    /// Hooks run by the parent while the child waits, in its namespaces but with the host's root.
+    pub parent_hooks: Vec<Hook>,
+    /// Hooks run by the child before the next program.
+    pub child_hooks: Vec<Hook>,
+    /// What hooks are told, but for the pid.
+    pub told: Document,
     /// Whether the child has a session of its own, with standard input as its terminal where `terminal`.
     pub session: bool,
     /// Whether standard input is a terminal of the container's own.
@@ -67,7 +72,9 @@ impl Default for Plan {
             maps: None,
             time_offsets: Vec::new(),
             oom_score_adj: None,
-            sysctls: Vec::new(),
+            parent_hooks: Vec::new(),
+            child_hooks: Vec::new(),
+            told: Document::default(),
             session: false,
             terminal: false,
             mount_proc: false,
@@ -95,12 +102,30 @@ impl Plan {
         plan.time_offsets = time_offsets(document, plan.new.contains(CLONE_NEWTIME))?;
         plan.oom_score_adj = document.read("/process/oomScoreAdj")?;
         plan.terminal = document.read("/process/terminal")?.unwrap_or(false);
-        let sysctls = document.read::<BTreeMap<String, String>>("/linux/sysctl")?.unwrap_or_default();
-        for (name, value) in sysctls {
-            let path = plan.sysctl_path(&name)?;
-            plan.sysctls.push((path, value));
+        // wb-rootfs writes them; here is known whose they would be.
+        for name in document.read::<BTreeMap<String, String>>("/linux/sysctl")?.unwrap_or_default().keys() {
+            plan.check_sysctl(name)?;
         }
+        plan.read_hooks(document)?;
         Ok(plan)
+    }
+
+    fn read_hooks(&mut self, document: &Document) -> Result<(), Error> {
+        if document.at("/hooks").is_none() {
+            return Ok(());
+        }
+        self.parent_hooks = hooks::of(document, "prestart")?;
+        self.parent_hooks.extend(hooks::of(document, "createRuntime")?);
+        self.child_hooks = hooks::of(document, "createContainer")?;
+        for kind in ["startContainer", "poststart", "poststop"] {
+            hooks::of(document, kind)?;
+        }
+        for pointer in ["/ociVersion", "/annotations", "/wb/id", "/wb/bundle"] {
+            if let Some(value) = document.at(pointer) {
+                self.told.set(pointer, value)?;
+            }
+        }
+        Ok(())
     }
 
     fn add_namespace(&mut self, entry: &Namespace) -> Result<(), Error> {
@@ -125,8 +150,8 @@ impl Plan {
             || namespace::kind(oci).is_some_and(|kind| self.new.contains(kind.flag))
     }
 
-    /// The file of a sysctl, if it belongs to a namespace of the container's own: any other is the whole machine's.
-    fn sysctl_path(&self, name: &str) -> Result<PathBuf, Error> {
+    /// Refuses a sysctl that belongs to no namespace of the container's own: it would be the whole machine's.
+    fn check_sysctl(&self, name: &str) -> Result<(), Error> {
         const IPC: [&str; 8] = [
             "kernel/msgmax",
             "kernel/msgmnb",
@@ -156,7 +181,7 @@ impl Plan {
                 "linux.sysctl: {name} needs a {kind} namespace of the container's own"
             )));
         }
-        Ok(PathBuf::from("sys").join(path))
+        Ok(())
     }
 }
 
@@ -228,18 +253,20 @@ mod tests {
     }
 
     #[test]
-    fn sysctls_of_its_own_namespaces_become_files() {
+    fn sysctls_of_its_own_namespaces_are_allowed() {
         let text = r#"{"linux":{"namespaces":[{"type":"network"},{"type":"ipc"}],
             "sysctl":{"net.ipv4.ping_group_range":"0 0","kernel.shmmax":"1","net/ipv4/conf/eth0.1/forwarding":"1"}}}"#;
-        let paths: Vec<_> = plan(text).unwrap().sysctls.into_iter().map(|(path, _)| path).collect();
-        assert_eq!(
-            paths,
-            [
-                PathBuf::from("sys/kernel/shmmax"),
-                PathBuf::from("sys/net/ipv4/ping_group_range"),
-                PathBuf::from("sys/net/ipv4/conf/eth0.1/forwarding"),
-            ]
-        );
+        assert!(plan(text).is_ok());
+    }
+
+    #[test]
+    fn hooks_run_where_the_specification_has_them() {
+        let text = r#"{"hooks":{"prestart":[{"path":"/a"}],"createRuntime":[{"path":"/b"}],
+            "createContainer":[{"path":"/c"}]},"wb":{"id":"x"}}"#;
+        let plan = plan(text).unwrap();
+        assert_eq!(plan.parent_hooks.iter().map(|hook| hook.path.as_str()).collect::<Vec<_>>(), ["/a", "/b"]);
+        assert_eq!(plan.child_hooks[0].path, "/c");
+        assert_eq!(plan.told.str_at("/wb/id"), Some("x"));
     }
 
     #[test]
