@@ -43,7 +43,17 @@ pub fn open_detached(path: &Path) -> Result<OwnedFd> {
 ///
 /// Returns only on failure. `argv[0]` is what the program sees as its name.
 pub fn exec_fd<S: AsRef<OsStr>>(program: impl AsFd, argv: &[S], why: &str) -> Errno {
-    let (argv, environment) = match (c_strings(argv), environment(&[])) {
+    exec_fd_keeping(program, argv, |_| true, why)
+}
+
+/// As [`exec_fd`], with only those variables of the environment whose name `keeps`.
+pub fn exec_fd_keeping<S: AsRef<OsStr>>(
+    program: impl AsFd,
+    argv: &[S],
+    keeps: impl Fn(&OsStr) -> bool,
+    why: &str,
+) -> Errno {
+    let (argv, environment) = match (c_strings(argv), environment(keeps, &[])) {
         (Ok(argv), Ok(environment)) if !argv.is_empty() => (argv, environment),
         _ => return Errno::EINVAL,
     };
@@ -61,7 +71,7 @@ pub fn exec_fd<S: AsRef<OsStr>>(program: impl AsFd, argv: &[S], why: &str) -> Er
 
 /// Becomes the program `argv[0]`, looked up in `PATH`, with `more` in its environment. Returns only on failure.
 pub fn exec_with<S: AsRef<OsStr>>(argv: &[S], more: &[(&str, &str)], why: &str) -> Errno {
-    let prepared = c_strings(argv).and_then(|words| Ok((words, environment(more)?)));
+    let prepared = c_strings(argv).and_then(|words| Ok((words, environment(|_| true, more)?)));
     let (words, environment) = match prepared {
         Ok((words, environment)) if !words.is_empty() => (words, environment),
         _ => return Errno::EINVAL,
@@ -76,9 +86,10 @@ pub fn exec_with<S: AsRef<OsStr>>(argv: &[S], more: &[(&str, &str)], why: &str) 
     }
 }
 
-/// The present environment, with `more` in place of what has the same names.
-fn environment(more: &[(&str, &str)]) -> Result<Vec<CString>> {
-    let kept = std::env::vars_os().filter(|(name, _)| more.iter().all(|(other, _)| name != other));
+/// The variables of the present environment that `keeps`, with `more` in place of what has the same names.
+fn environment(keeps: impl Fn(&OsStr) -> bool, more: &[(&str, &str)]) -> Result<Vec<CString>> {
+    let kept =
+        std::env::vars_os().filter(|(name, _)| keeps(name) && more.iter().all(|(other, _)| name != other));
     let added = more.iter().map(|&(name, value)| (name.into(), value.into()));
     let pair = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
         let mut pair = name.into_encoded_bytes();

@@ -26,6 +26,9 @@ pub fn act(plan: &Plan, inherited: &mut Inherited) -> Result<Infallible, Error> 
     }
     limits(plan)?;
     labels(plan)?;
+    // Once capabilities are given up, whoever is inside already may look at this process as at its equal, and would
+    // find the caller's environment. execve(2) switches it back on.
+    credentials::set_dumpable(false).context(|| "PR_SET_DUMPABLE")?;
     let identity = identity::find(plan)?;
     match &plan.cwd {
         Some(path) => directory::enter(path)?,
@@ -35,22 +38,23 @@ pub fn act(plan: &Plan, inherited: &mut Inherited) -> Result<Infallible, Error> 
         give_standard_streams(identity.ids.as_ref(), plan.terminal)?;
     }
     let environment = environment(plan, identity.home);
+    let strings =
+        |words: &[OsString], what: &str| process::c_strings(words).context(|| format!("{what}: NUL byte"));
+    let argv = strings(&plan.args, "process.args")?;
+    let variables = strings(&environment, "process.env")?;
     become_user(identity.ids.as_ref(), plan.capabilities.bounding)?;
     nix::sys::stat::umask(Mode::from_bits_truncate(plan.umask));
     let program = lookup::find(&plan.args[0], &lookup::search_path(&environment))?;
     wait_for_start(inherited)?;
     run_hooks(plan)?;
-    let strings = |words: &[OsString], what: &str| process::c_strings(words).context(|| what.to_owned());
-    let argv = strings(&plan.args, "process.args: a NUL byte")?;
-    let environment = strings(&environment, "process.env: a NUL byte")?;
-    let path = strings(&[program.into_os_string()], "process.args: a NUL byte")?;
+    let path = strings(&[program.into_os_string()], "PATH")?;
     process::reset_signals().context(|| "signals")?;
     fd::cloexec_from(3 + plan.preserve_fds).context(|| "close-on-exec")?;
     if plan.no_new_privs {
         credentials::no_new_privs().context(|| "no_new_privs")?;
     }
     close_down(plan)?;
-    let errno = process::execve(&path[0], &argv, &environment, "the next program");
+    let errno = process::execve(&path[0], &argv, &variables, "the next program");
     Err(lookup::refused(&plan.args[0], errno))
 }
 

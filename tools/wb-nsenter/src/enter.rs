@@ -5,8 +5,9 @@ use nix::sched::CloneFlags;
 use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use wb_doc::{Context, Error};
 use wb_sys::clone::{Clone3, Cloned, clone3};
@@ -38,13 +39,18 @@ impl<'a> Next<'a> {
     pub fn become_it(&self) -> Error {
         let why = "the next program";
         let errno = match &self.opened {
-            Some(program) => program::exec_fd(program, self.words, why),
+            // Whoever is inside may see its environment: nothing of the caller's but what our tools read.
+            Some(program) => program::exec_fd_keeping(program, self.words, is_ours, why),
             None => process::exec(self.words, why),
         };
         let name = self.words.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
         let code = if errno == Errno::ENOENT { 127 } else { 126 };
         Error::errno(format!("exec {name}"), errno).code(code)
     }
+}
+
+fn is_ours(variable: &OsStr) -> bool {
+    variable == "PATH" || variable.as_bytes().starts_with(b"WB_")
 }
 
 /// The container's cgroups, opened while the host's file system is there.

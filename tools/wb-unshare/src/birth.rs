@@ -278,7 +278,7 @@ fn become_root(maps: &Maps) -> Result<(), Error> {
     Ok(())
 }
 
-/// Ends with the child: if the parent is killed, so is the child.
+/// If the parent is killed, so is this process. A change of ids takes it back, so it is asked for again after one.
 pub fn die_with_parent() -> Result<(), Error> {
     credentials::set_parent_death_signal(Signal::SIGKILL).context(|| "prctl PR_SET_PDEATHSIG")
 }

@@ -146,7 +146,8 @@ fn start(plan: &Plan, command: &[OsString]) -> Result<ExitCode, Error> {
         Birth::Child(child) => {
             let settled = birth::die_with_parent()
                 .and_then(|()| attendant.release().context(|| "signal mask"))
-                .and_then(|()| child.settle(plan));
+                .and_then(|()| child.settle(plan))
+                .and_then(|()| birth::die_with_parent());
             let error = settled.err().unwrap_or_else(|| birth::become_next(command));
             let code = error.exit_code();
             wb_doc::main(TOOL, || Err(error));

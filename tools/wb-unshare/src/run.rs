@@ -93,12 +93,19 @@ fn start(document: &Document, inherited: &Inherited, next: &[OsString]) -> Resul
         if status.is_none() { Some(Attendant::prepare().context(|| "signal mask")?) } else { None };
     match birth::make(&plan, status.is_some())? {
         Birth::Child(child) => {
-            let ready = attendant.map_or(Ok(()), |attendant| {
-                birth::die_with_parent()?;
-                attendant.release().context(|| "signal mask")
-            });
-            let settled = ready.and_then(|()| child.settle(&plan)).and_then(|()| inherited.pass_on());
-            let error = settled.err().unwrap_or_else(|| birth::become_next(next));
+            let stays = attendant.is_some();
+            let settle = || {
+                if let Some(attendant) = attendant {
+                    birth::die_with_parent()?;
+                    attendant.release().context(|| "signal mask")?;
+                }
+                child.settle(&plan)?;
+                if stays {
+                    birth::die_with_parent()?;
+                }
+                inherited.pass_on()
+            };
+            let error = settle().err().unwrap_or_else(|| birth::become_next(next));
             chain::fail(TOOL, VERB, status, &error);
             clone::exit_now(error.exit_code())
         }

@@ -82,8 +82,10 @@ pub fn create(args: &CreateArgs) -> ExitCode {
         make_fifo(&start)?;
         let made = make(args, document, &plan, &stdio, &start);
         if made.is_err() {
-            // The failure says what matters; without the fifo nobody takes the container for created.
+            // The failure says what matters; without the fifo nobody takes the container for created. The directory
+            // goes too if nothing else is in it.
             fs::remove_file(&start).ok();
+            start.parent().map(fs::remove_dir).transpose().ok();
         }
         let (pid, start_time) = made?;
         document.set("/wb/state/status", "created")?;
