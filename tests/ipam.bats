@@ -71,7 +71,7 @@ PY
   add dual --id a >doc
   jq -e '.wb.network.result == {"cniVersion":"1.0.0","ips":[
       {"address":"198.18.7.1/24","gateway":"198.18.7.254"},{"address":"fd00:1::2/64","gateway":"fd00:1::1"}],
-    "routes":[{"dst":"0.0.0.0/0","gw":"198.18.7.254"},{"dst":"::/0","gw":"fd00:1::1"}],"dns":{}}' doc
+    "routes":[{"dst":"0.0.0.0/0","gw":"198.18.7.254"},{"dst":"::/0","gw":"fd00:1::1"}]}' doc
 }
 
 @test "an address asked for is given, or refused with the reason" {

@@ -5,6 +5,7 @@
 #![deny(missing_docs)]
 
 pub mod atomic;
+pub mod cni;
 pub mod image;
 pub mod lock;
 pub mod network;

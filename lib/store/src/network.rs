@@ -50,6 +50,9 @@ pub struct Plugin {
     pub master: Option<String>,
     /// Whether the bridge has the gateway's address.
     pub is_gateway: bool,
+    /// Whether it is also the container's way out.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_default_gateway: bool,
     /// Whether what leaves the subnet takes the host's address.
     pub ip_masq: bool,
     /// No way out and none in.
@@ -70,7 +73,20 @@ pub struct Ipam {
     /// The program: `wb-ipam`.
     #[serde(rename = "type")]
     pub kind: String,
+    /// The subnet, where there is one range alone and the list has no `ranges`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subnet: Option<IpNet>,
+    /// Its gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<IpAddr>,
+    /// Its first address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub range_start: Option<IpAddr>,
+    /// Its last address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub range_end: Option<IpAddr>,
     /// Sets of ranges: a container gets one address of each set, from the first range that has one free.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ranges: Vec<Vec<Range>>,
     /// Routes a container gets.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -78,6 +94,15 @@ pub struct Ipam {
 }
 
 impl Ipam {
+    /// The sets of ranges, the short form included.
+    pub fn sets(&self) -> Vec<Vec<Range>> {
+        let short = self.subnet.map(|subnet| {
+            let (range_start, range_end) = (self.range_start, self.range_end);
+            vec![Range { subnet, range_start, range_end, gateway: self.gateway, exclude: Vec::new() }]
+        });
+        short.into_iter().chain(self.ranges.iter().cloned()).collect()
+    }
+
     fn is_empty(&self) -> bool {
         *self == Self::default()
     }
@@ -146,7 +171,7 @@ pub struct Attachment {
 #[serde(default)]
 pub struct Port {
     /// The host's address; all of them where it is absent.
-    #[serde(rename = "hostIP", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "hostIP", skip_serializing_if = "Option::is_none", deserialize_with = "empty_is_none")]
     pub host_ip: Option<IpAddr>,
     /// The host's port; 0 for any free one.
     #[serde(rename = "hostPort")]
@@ -156,6 +181,12 @@ pub struct Port {
     pub container_port: u16,
     /// `tcp`, `udp` or `sctp`.
     pub protocol: String,
+}
+
+/// CNI runtimes write an absent address as an empty string.
+fn empty_is_none<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<IpAddr>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty());
+    text.map(|text| text.parse().map_err(serde::de::Error::custom)).transpose()
 }
 
 /// A CNI 1.0 result.
@@ -173,6 +204,7 @@ pub struct Outcome {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Route>,
     /// The network's resolver.
+    #[serde(skip_serializing_if = "Dns::is_empty")]
     pub dns: Dns,
     /// Members of other programs.
     #[serde(flatten)]
@@ -222,6 +254,12 @@ pub struct Dns {
     /// Options of resolv.conf(5).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub options: Vec<String>,
+}
+
+impl Dns {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Network {

@@ -105,7 +105,7 @@ pub fn create(place: &Place, args: &CreateArgs, doc: &mut Document) -> Result<()
     let mut taken = host::taken()?;
     for other in network::list(place)?.into_iter().filter(|other| other.name != name) {
         let by = format!("the network {}", other.name);
-        let nets = other.plugin()?.ipam.ranges.into_iter().flatten().map(|range| range.subnet);
+        let nets = other.plugin()?.ipam.sets().into_iter().flatten().map(|range| range.subnet);
         taken.extend(nets.map(|net| Taken { net, by: by.clone() }));
     }
     let given: Option<Ipam> = doc.read("/wb/network/ipam")?;
@@ -113,10 +113,10 @@ pub fn create(place: &Place, args: &CreateArgs, doc: &mut Document) -> Result<()
         Some(ipam) => ipam,
         None => plan(args, name == network::DEFAULT, &taken)?,
     };
-    for range in ipam.ranges.iter().flatten() {
-        refuse_overlap(range.subnet, &taken)?;
-    }
-    for set in &ipam.ranges {
+    for set in &ipam.sets() {
+        for range in set {
+            refuse_overlap(range.subnet, &taken)?;
+        }
         Subnet::of_set(set)?;
     }
     doc.set("/wb/network/ipam", ipam)
@@ -149,7 +149,7 @@ fn plan(args: &CreateArgs, large: bool, taken: &[Taken]) -> Result<Ipam, Error> 
             return Err(Error::usage(format!("{what} {address}: outside of the subnet")));
         }
     }
-    Ok(Ipam { kind: "wb-ipam".into(), ranges, routes: Vec::new() })
+    Ok(Ipam { kind: "wb-ipam".into(), ranges, ..Ipam::default() })
 }
 
 fn only_ipv6(nets: &[IpNet]) -> bool {

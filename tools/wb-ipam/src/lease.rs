@@ -71,7 +71,7 @@ pub fn check(place: &Place, doc: &mut Document) -> Result<(), Error> {
 ///
 /// On failure nothing that was not there before stays.
 pub fn lease(directory: &Path, ipam: &Ipam, owner: &str, wanted: &[IpAddr]) -> Result<Vec<Ip>, Error> {
-    let sets = subnets(&ipam.ranges)?;
+    let sets = subnets(&ipam.sets())?;
     if let Some(address) = wanted.iter().find(|a| !sets.iter().flatten().any(|s| s.contains(**a))) {
         let nets: Vec<_> = sets.iter().flatten().map(|subnet| subnet.net.to_string()).collect();
         return Err(Error::new(format!("address {address}: outside of {}", nets.join(", "))));
@@ -150,9 +150,35 @@ pub fn release(directory: &Path, ipam: &Ipam, owner: &str) -> Result<(), Error> 
     Ok(())
 }
 
+/// Takes back every lease of an owner that `stays` does not name.
+pub fn sweep(directory: &Path, ipam: &Ipam, stays: impl Fn(&str) -> bool) -> Result<(), Error> {
+    for (subnet, _) in books(directory, ipam)? {
+        let pool = Pool::open(directory, &subnet)?;
+        for (owner, _) in pool.leases()?.into_iter().filter(|(owner, _)| !stays(owner)) {
+            pool.release(&owner)?;
+        }
+    }
+    Ok(())
+}
+
+/// Fails where a set of ranges has no address left.
+pub fn has_room(directory: &Path, ipam: &Ipam) -> Result<(), Error> {
+    for set in subnets(&ipam.sets())? {
+        let mut any = false;
+        for subnet in &set {
+            any |= Pool::open(directory, subnet)?.has_room()?;
+        }
+        if !any {
+            let nets: Vec<_> = set.iter().map(|subnet| subnet.net.to_string()).collect();
+            return Err(Error::new(format!("no free address in {}", nets.join(", "))));
+        }
+    }
+    Ok(())
+}
+
 /// The subnets that have books, and where; asking never makes any.
 fn books(directory: &Path, ipam: &Ipam) -> Result<Vec<(Subnet, PathBuf)>, Error> {
-    let all = subnets(&ipam.ranges)?.into_iter().flatten();
+    let all = subnets(&ipam.sets())?.into_iter().flatten();
     let books = all.map(|subnet| {
         let path = directory.join(subnet.file_name());
         (subnet, path)
@@ -215,13 +241,7 @@ pub fn gc(place: &Place, network: Option<&str>) -> Result<ExitCode, Error> {
             || Path::new("/run/netns").join(owner).exists()
     };
     for network in chosen(place, network)? {
-        let directory = place.ipam().join(&network.name);
-        for (subnet, _) in books(&directory, &network.plugin()?.ipam)? {
-            let pool = Pool::open(&directory, &subnet)?;
-            for (owner, _) in pool.leases()?.into_iter().filter(|(owner, _)| !lives(owner)) {
-                pool.release(&owner)?;
-            }
-        }
+        sweep(&place.ipam().join(&network.name), &network.plugin()?.ipam, lives)?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,8 +1,9 @@
 //! wb-ipam: which address. A bitmap under a lock.
 //!
-//! `wb-ipam create|add|del|check|list|gc [flags] <document >document`
+//! `wb-ipam create|add|del|check|list|gc [flags] <document >document`; a CNI plugin where `CNI_COMMAND` is set.
 
 mod choose;
+mod cni;
 mod host;
 mod lease;
 mod pool;
@@ -84,6 +85,9 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<ExitCode, Error> {
+    if wb_store::cni::is_called() {
+        return Ok(cni::run());
+    }
     let cli: Cli = wb_doc::parse_filter();
     let place = Place::from_env()?;
     Ok(match cli.verb {

@@ -102,6 +102,11 @@ impl<'a> Pool<'a> {
         Ok(Some(self.subnet.address(offset)))
     }
 
+    /// Whether there is an address to give.
+    pub fn has_room(&self) -> Result<bool, Error> {
+        Ok(self.next_free(0)?.is_some())
+    }
+
     /// Gives `owner` the address with number `offset`, which must have no owner.
     pub fn take_this(&self, owner: &str, offset: u32) -> Result<(), Error> {
         self.take(owner, offset, false)

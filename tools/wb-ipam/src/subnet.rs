@@ -6,7 +6,7 @@ use wb_doc::Error;
 use wb_store::network::Range;
 
 /// The most addresses of one IPv6 subnet that a pool keeps books on; an IPv4 subnet up to a /8 fits whole.
-pub const MAX_IPV6: u32 = 1 << 20;
+pub const MAX_IPV6: u32 = 1 << 16;
 const MAX_IPV4: u32 = 1 << 24;
 
 /// A subnet's addresses, numbered from `base`, and which of them are given without being asked for by name.
@@ -254,8 +254,8 @@ mod tests {
         assert_eq!(subnet.size, MAX_IPV6);
         assert_eq!(subnet.gateway.unwrap().to_string(), "fd00:1::1");
         assert!(subnet.is_dynamic(2) && !subnet.is_dynamic(0) && !subnet.is_dynamic(1));
-        assert_eq!(subnet.offset("fd00:1::1:0".parse().unwrap()).unwrap(), 65536);
-        assert!(subnet.offset("fd00:1::1:0:0:0".parse().unwrap()).is_err());
+        assert_eq!(subnet.offset("fd00:1::ffff".parse().unwrap()).unwrap(), 65535);
+        assert!(subnet.offset("fd00:1::1:0".parse().unwrap()).is_err());
     }
 
     #[test]

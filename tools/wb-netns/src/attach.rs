@@ -1,53 +1,20 @@
 //! The verbs add and del: a network namespace, its cables, and what the document says about them.
 
-use crate::bridge::{self, Bridge, mac_of};
-use crate::link::{self, Veth};
-use crate::{files, netns, ports};
+use crate::bridge::{Bridge, mac_of};
+use crate::cable::{self, Cable, Made, Plug};
+use crate::{files, link, netns, ports};
 use ipnet::IpNet;
 use serde_json::json;
-use std::fs::File;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use wb_doc::{Context, Document, Error, oci};
-use wb_store::network::{self, Attachment, Interface, Port, Route};
+use wb_store::network::{self, Attachment, Port, Route};
 use wb_store::{Place, record};
 use wb_sys::Errno;
-use wb_sys::netlink::{Netlink, Protocol, Refused};
+use wb_sys::netlink::{Netlink, Protocol};
 
-/// The peer's index in a new namespace, where nothing but lo has one; a wish that saves a question.
+/// The first index in a new namespace, where nothing but lo has one.
 const FIRST_INDEX: u32 = 2;
-
-/// One interface to be made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cable {
-    /// Its name in the container.
-    pub name: String,
-    /// What it is plugged into.
-    pub plug: Plug,
-    /// Its addresses.
-    pub addresses: Vec<IpNet>,
-    /// The routes that lead over it.
-    pub routes: Vec<Route>,
-    /// Its Ethernet address.
-    pub mac: link::Mac,
-    /// Its MTU, if not the usual one.
-    pub mtu: Option<u32>,
-}
-
-/// The other end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Plug {
-    /// A port of this bridge.
-    Bridge(Bridge),
-    /// A macvlan on this link of the host.
-    Macvlan(String),
-}
-
-/// What was made of a [`Cable`].
-struct Made {
-    /// The interfaces as a CNI result lists them; the container's is the last.
-    pub interfaces: Vec<Interface>,
-}
 
 /// Makes the container's network namespace and everything in it, as its document asks.
 pub fn add(place: &Place, doc: &mut Document, bridge: Option<&str>) -> Result<(), Error> {
@@ -151,7 +118,8 @@ fn plan(place: &Place, attachments: &[Attachment], bridge: Option<&str>) -> Resu
             Plug::Bridge(bridge) => bridge.mtu,
             Plug::Macvlan(_) => None,
         };
-        cables.push(Cable { name: format!("eth{index}"), plug, addresses, routes, mac, mtu });
+        let wish = (index == 0).then_some(FIRST_INDEX);
+        cables.push(Cable { name: format!("eth{index}"), index: wish, plug, addresses, routes, mac, mtu });
     }
     Ok(cables)
 }
@@ -184,21 +152,18 @@ fn switch(name: &str, ips: &[network::Ip]) -> Bridge {
 /// Makes the namespace with its cables; on failure it is gone again.
 fn make(place: &Place, id: &str, cables: &[Cable], published: bool) -> Result<Vec<Made>, Error> {
     let host = Netlink::open(Protocol::Route).context(|| "netlink")?;
-    let plugs = cables.iter().map(|cable| plugged(place, &host, cable)).collect::<Result<Vec<_>, _>>()?;
+    let plugs =
+        cables.iter().map(|cable| cable::ready(place, &host, cable)).collect::<Result<Vec<_>, _>>()?;
     let home = netns::Home::remember()?;
     let namespace = netns::create(id)?;
     // This program is inside now: a socket opened here speaks to the new network stack, `host` to the old one.
     let made = (|| {
         let inner = Netlink::open(Protocol::Route).context(|| "netlink")?;
         let sandbox = netns::path(id).display().to_string();
-        let mut made = Vec::new();
-        for (cable, plug) in cables.iter().zip(&plugs) {
-            made.push(lay(&host, &inner, &namespace, &sandbox, cable, plug)?);
-        }
-        if let Some(interface) = made.first().filter(|_| published).and_then(|made| made.interfaces.get(1)) {
-            let why = "the container may use its own published ports";
-            host.change(&[link::set_hairpin(&interface.name)], why)
-                .map_err(|refused| Error::errno(format!("hairpin on {}", interface.name), refused.errno))?;
+        let lay = |(cable, plug)| cable::lay(&host, &inner, &namespace, &sandbox, cable, plug);
+        let made = cables.iter().zip(&plugs).map(lay).collect::<Result<Vec<_>, _>>()?;
+        if let Some(first) = made.first().filter(|_| published) {
+            cable::set_hairpin(&host, first)?;
         }
         Ok(made)
     })();
@@ -207,132 +172,6 @@ fn make(place: &Place, id: &str, cables: &[Cable], published: bool) -> Result<Ve
         // Removing it takes every cable with it; why it could not be made matters more.
         netns::remove(id).ok();
     })
-}
-
-/// A cable's other end, ready: its index, its name and the cable's MTU.
-struct Ready {
-    index: u32,
-    name: String,
-    mtu: Option<u32>,
-    ipv6: bool,
-}
-
-fn plugged(place: &Place, host: &Netlink, cable: &Cable) -> Result<Ready, Error> {
-    let ipv6 = cable.addresses.iter().any(|net| net.addr().is_ipv6());
-    match &cable.plug {
-        Plug::Bridge(bridge) => {
-            let index = bridge::ensure(place, host, bridge)?;
-            let mtu = match cable.mtu {
-                Some(mtu) => Some(mtu),
-                None => bridge::uplink_mtu(host)?,
-            };
-            Ok(Ready { index, name: bridge.name.clone(), mtu, ipv6 })
-        }
-        Plug::Macvlan(master) => {
-            let found = link::find(host, master).context(|| format!("link {master}"))?;
-            let found = found.ok_or_else(|| Error::errno(format!("link {master}"), Errno::ENODEV))?;
-            Ok(Ready { index: found.index, name: found.name, mtu: cable.mtu, ipv6 })
-        }
-    }
-}
-
-/// Makes one interface in the namespace and gives it what it needs to speak.
-fn lay(
-    host: &Netlink,
-    inner: &Netlink,
-    namespace: &File,
-    sandbox: &str,
-    cable: &Cable,
-    plug: &Ready,
-) -> Result<Made, Error> {
-    let mut interfaces = vec![Interface { name: plug.name.clone(), ..Interface::default() }];
-    let index = match &cable.plug {
-        Plug::Bridge(_) => {
-            let (name, index) = new_cable(host, inner, namespace, cable, plug)?;
-            interfaces.push(Interface { name, ..Interface::default() });
-            index
-        }
-        Plug::Macvlan(_) => {
-            let request = link::new_macvlan(&cable.name, plug.index, namespace.as_fd(), cable.mac, plug.mtu);
-            let what = || format!("macvlan {} on {}", cable.name, plug.name);
-            host.change(&[request], "a second Ethernet address on the host's link")
-                .map_err(|refused| Error::errno(what(), refused.errno))?;
-            index_of(inner, &cable.name)?
-        }
-    };
-    let mut requests = vec![link::set_up(link::LO, "lo")];
-    requests.extend(cable.addresses.iter().map(|net| link::add_address(index, &cable.name, *net)));
-    if !plug.ipv6 {
-        requests.push(link::no_link_local(index, &cable.name));
-    }
-    requests.push(link::set_up(index, &cable.name));
-    requests
-        .extend(cable.routes.iter().map(|route| link::add_route(index, &cable.name, route.dst, route.gw)));
-    inner.change(&requests, "inside: addresses, links up, the way out").map_err(|refused| {
-        let step = requests.get(refused.index).map_or("", |request| request.shown());
-        Error::errno(format!("interface {}: {step}", cable.name), refused.errno)
-    })?;
-    let mac = Some(link::show_mac(cable.mac));
-    interfaces.push(Interface { name: cable.name.clone(), mac, sandbox: Some(sandbox.to_owned()) });
-    Ok(Made { interfaces })
-}
-
-/// Makes the veth pair: the name of the host's end and the index of the other one.
-///
-/// The name is random: the cable of a container that has just ended may live on for some milliseconds, and the id
-/// may come back before that.
-fn new_cable(
-    host: &Netlink,
-    inner: &Netlink,
-    namespace: &File,
-    cable: &Cable,
-    plug: &Ready,
-) -> Result<(String, u32), Error> {
-    let mut wish = (cable.name == "eth0").then_some(FIRST_INDEX);
-    let mut attempts = 0;
-    loop {
-        let name = random_name()?;
-        let veth = Veth {
-            host: &name,
-            bridge: plug.index,
-            peer: &cable.name,
-            peer_index: wish,
-            netns: namespace.as_fd(),
-            mac: cable.mac,
-            mtu: plug.mtu,
-        };
-        let why = "both ends in one message: one in the container, the other plugged in; then that one up";
-        match host
-            .change(&[link::new_veth(&veth), link::no_link_local(0, &name), link::set_up(0, &name)], why)
-        {
-            Ok(()) => {
-                let index = match wish {
-                    Some(index) => index,
-                    None => index_of(inner, &cable.name)?,
-                };
-                return Ok((name, index));
-            }
-            // The name is taken (1 in 2⁴⁸), or the index is: kernels with tunnel modules put links into every
-            // namespace.
-            Err(Refused { errno: Errno::EEXIST | Errno::EBUSY, .. }) if attempts < 4 => {
-                wish = None;
-                attempts += 1;
-            }
-            Err(refused) => return Err(Error::errno(format!("veth {name} on {}", plug.name), refused.errno)),
-        }
-    }
-}
-
-fn random_name() -> Result<String, Error> {
-    let mut bytes = [0; 6];
-    wb_sys::random::fill(&mut bytes).context(|| "random bytes")?;
-    Ok(bytes.iter().fold("wb".to_owned(), |name, byte| format!("{name}{byte:02x}")))
-}
-
-fn index_of(inner: &Netlink, name: &str) -> Result<u32, Error> {
-    let what = || format!("interface {name}");
-    let found = link::find(inner, name).context(what)?;
-    Ok(found.ok_or_else(|| Error::errno(what(), Errno::ENODEV))?.index)
 }
 
 /// Writes into the document what was made.
@@ -424,18 +263,8 @@ pub fn check(doc: &Document) -> Result<(), Error> {
     let home = netns::Home::remember()?;
     netns::enter(&netns::open(id)?, id)?;
     let checked = attachments.iter().enumerate().try_for_each(|(index, attachment)| {
-        let name = format!("eth{index}");
-        let inner = Netlink::open(Protocol::Route).context(|| "netlink")?;
-        let found = link::find(&inner, &name).context(|| format!("interface {name}"))?;
-        let found = found.ok_or_else(|| Error::errno(format!("interface {name}"), Errno::ENODEV))?;
-        if !found.up {
-            return Err(Error::errno(format!("interface {name}"), Errno::ENETDOWN));
-        }
-        let has = link::addresses(&inner, found.index).context(|| format!("addresses of {name}"))?;
-        match attachment.result.ips.iter().find(|ip| !has.contains(&ip.address)) {
-            Some(ip) => Err(Error::new(format!("interface {name}: no address {}", ip.address))),
-            None => Ok(()),
-        }
+        let wanted: Vec<IpNet> = attachment.result.ips.iter().map(|ip| ip.address).collect();
+        netns::check_interface(&format!("eth{index}"), &wanted)
     });
     home.back()?;
     checked

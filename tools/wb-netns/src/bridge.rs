@@ -35,7 +35,8 @@ impl Bridge {
             .bridge
             .clone()
             .ok_or_else(|| Error::new(format!("network {}: names no bridge", network.name)))?;
-        let ranges: Vec<_> = plugin.ipam.ranges.iter().flatten().collect();
+        let sets = plugin.ipam.sets();
+        let ranges: Vec<_> = sets.iter().flatten().collect();
         let subnets: Vec<IpNet> = ranges.iter().map(|range| range.subnet.trunc()).collect();
         let gateway = |range: &&&wb_store::network::Range| {
             let address = range.gateway?;

@@ -1,9 +1,13 @@
 //! wb-netns: a network namespace and its cable.
 //!
-//! `wb-netns add|del|check [flags] <document >document`, `wb-netns list`, `wb-netns network create|rm|list|inspect`
+//! `wb-netns add|del|check [flags] <document >document`, `wb-netns list`, `wb-netns network create|rm|prune|list|inspect`;
+//! a CNI plugin where `CNI_COMMAND` is set.
 
 mod attach;
 mod bridge;
+mod cable;
+mod cni;
+mod delegate;
 mod files;
 mod link;
 mod nat;
@@ -127,6 +131,9 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<ExitCode, Error> {
+    if wb_store::cni::is_called() {
+        return Ok(cni::run());
+    }
     let cli: Cli = wb_doc::parse_filter();
     let place = Place::from_env()?;
     match cli.verb {

@@ -34,7 +34,7 @@ impl Rules {
         Self {
             table: place.machine_name("wb"),
             bridge: bridge.to_owned(),
-            subnets: plugin.ipam.ranges.iter().flatten().map(|range| range.subnet.trunc()).collect(),
+            subnets: plugin.ipam.sets().iter().flatten().map(|range| range.subnet.trunc()).collect(),
             masquerade: plugin.ip_masq && !plugin.internal,
             internal: plugin.internal,
         }

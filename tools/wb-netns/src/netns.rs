@@ -4,6 +4,8 @@
 //! `/proc/self/ns/net` at `/run/netns/NAME` does. When the mount is gone and the last process has ended, the kernel
 //! takes the namespace down in its own time, and both ends of its cables with it.
 
+use crate::link;
+use ipnet::IpNet;
 use nix::mount::{MntFlags, MsFlags};
 use nix::sched::CloneFlags;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -12,6 +14,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use wb_doc::{Context, Error};
+use wb_sys::netlink::{Netlink, Protocol};
 use wb_sys::{Errno, mount, namespace};
 
 /// Where ip-netns(8) looks.
@@ -97,6 +100,22 @@ pub fn open(name: &str) -> Result<File, Error> {
 pub fn enter(namespace: &File, name: &str) -> Result<(), Error> {
     namespace::setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET, "inside, its links are ours to see")
         .context(|| format!("network namespace {name}"))
+}
+
+/// Fails unless the namespace this program is in has the interface, up, with these addresses.
+pub fn check_interface(name: &str, addresses: &[IpNet]) -> Result<(), Error> {
+    let what = || format!("interface {name}");
+    let netlink = Netlink::open(Protocol::Route).context(|| "netlink")?;
+    let found = link::find(&netlink, name).context(what)?;
+    let found = found.ok_or_else(|| Error::errno(what(), Errno::ENODEV))?;
+    if !found.up {
+        return Err(Error::errno(what(), Errno::ENETDOWN));
+    }
+    let has = link::addresses(&netlink, found.index).context(what)?;
+    match addresses.iter().find(|address| !has.contains(address)) {
+        Some(address) => Err(Error::new(format!("{}: no address {address}", what()))),
+        None => Ok(()),
+    }
 }
 
 /// The names of all namespaces bound there.

@@ -116,6 +116,7 @@ fn plan(place: &Place, args: &CreateArgs, doc: &Document) -> Result<Network, Err
     let mut plugin = Plugin {
         kind: "wb-netns".into(),
         is_gateway: driver == "bridge",
+        is_default_gateway: driver == "bridge" && !internal,
         ip_masq: driver == "bridge" && !internal,
         internal,
         ipam: ipam.ok_or_else(|| {
@@ -185,7 +186,7 @@ fn bridge_name(place: &Place, network: &str) -> Result<String, Error> {
 
 fn refuse_overlap(network: &Network, other: &Network) -> Result<(), Error> {
     let subnets = |network: &Network| -> Result<Vec<_>, Error> {
-        Ok(network.plugin()?.ipam.ranges.into_iter().flatten().map(|range| range.subnet).collect())
+        Ok(network.plugin()?.ipam.sets().into_iter().flatten().map(|range| range.subnet).collect())
     };
     let theirs = subnets(other)?;
     for net in subnets(network)? {
@@ -315,7 +316,7 @@ fn table(networks: &[Network]) -> Result<Vec<String>, Error> {
     let mut rows = vec![["NETWORK", "DRIVER", "BRIDGE", "SUBNETS"].map(str::to_owned)];
     for network in networks {
         let plugin = network.plugin()?;
-        let subnets = plugin.ipam.ranges.iter().flatten().map(|range| range.subnet.to_string());
+        let subnets = plugin.ipam.sets().into_iter().flatten().map(|range| range.subnet.to_string());
         let driver = plugin.driver.unwrap_or_else(|| "bridge".into());
         let driver = if plugin.internal { format!("{driver} (internal)") } else { driver };
         let link = plugin.bridge.or(plugin.master).unwrap_or_default();

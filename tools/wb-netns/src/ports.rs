@@ -281,6 +281,22 @@ pub fn withdraw(place: &Place, id: &str) -> Result<(), Error> {
     }
 }
 
+/// Whose ports are held.
+pub fn owners(place: &Place) -> Result<Vec<String>, Error> {
+    let directory = place.run().join("ports");
+    let entries = match fs::read_dir(&directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).context(|| directory.display().to_string()),
+    };
+    let mut owners = Vec::new();
+    for entry in entries {
+        let name = entry.context(|| directory.display().to_string())?.file_name();
+        owners.extend(name.into_string().ok().filter(|name| !name.starts_with('.')));
+    }
+    Ok(owners)
+}
+
 fn end(holder: &Holder) -> Result<(), Errno> {
     let pidfd = match process::pidfd_open(holder.pid) {
         Err(Errno::ESRCH) => return Ok(()),
