@@ -246,7 +246,7 @@ fn set_namespace(doc: &mut Document, entry: Entry) -> Result<(), Error> {
 pub fn del(place: &Place, id: &str) -> Result<(), Error> {
     // All of it is tried, whatever fails; the first failure is told.
     let withdrawn = ports::withdraw(place, id);
-    netns::remove(id).and(withdrawn)
+    netns::remove(id).and(withdrawn).and(files::remove(&place.container(id)))
 }
 
 /// Fails unless the namespace and its interfaces are what the document says.

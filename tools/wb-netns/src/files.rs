@@ -19,6 +19,9 @@ const UPSTREAM: [&str; 3] = [
     "/run/resolvconf/resolv.conf",
 ];
 
+/// The files, as they are named in the record's directory and below `/etc`.
+const NAMES: [&str; 3] = ["hosts", "resolv.conf", "hostname"];
+
 /// Writes the three files into `directory` and binds them in the document.
 pub fn provide(doc: &mut Document, directory: &Path, networks: &[Attachment]) -> Result<(), Error> {
     let hostname = hostname(doc);
@@ -39,9 +42,20 @@ pub fn provide(doc: &mut Document, directory: &Path, networks: &[Attachment]) ->
     Ok(())
 }
 
+/// Removes what [`provide`] wrote; goes on after an error and reports the first.
+pub fn remove(directory: &Path) -> Result<(), Error> {
+    let removed = NAMES.map(|name| match fs::remove_file(directory.join(name)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).context(|| directory.join(name).display().to_string())
+        }
+        _ => Ok(()),
+    });
+    removed.into_iter().collect()
+}
+
 /// Binds the files of another container, whose network this one shares.
 pub fn share(doc: &mut Document, directory: &Path) -> Result<(), Error> {
-    for name in ["hosts", "resolv.conf", "hostname"] {
+    for name in NAMES {
         let path = directory.join(name);
         if path.exists() {
             bind(doc, &path, &format!("/etc/{name}"))?;
