@@ -203,6 +203,37 @@ remove () { wb-state get "$@" | wb-state rm >/dev/null; }
   remove web
 }
 
+@test "published ports, all or one" {
+  make web -p 127.0.0.1:8080:80 -p 53:53/udp >/dev/null
+  [ "$(wb-state port web)" = $'80/tcp -> 127.0.0.1:8080\n53/udp -> 0.0.0.0:53' ]
+  [ "$(wb-state port web 80)" = 127.0.0.1:8080 ]
+  must_fail 1 wb-state port web 81
+  remove web
+}
+
+@test "volumes: made, listed, in use, removed, pruned" {
+  [ "$(wb-state volume create data -l tier=db)" = data ]
+  random=$(wb-state volume create)
+  [[ $random =~ ^[0-9a-f]{64}$ ]]
+  wb-state volume create data >/dev/null
+  echo precious >"$WB_ROOT/volumes/data/_data/file"
+  [ "$(wb-state volume ls -q | wc -l)" -eq 2 ]
+  [ "$(wb-state volume ls | head -1)" = "DRIVER   VOLUME NAME" ]
+  [ "$(wb-state volume ls -q --filter label=tier=db)" = data ]
+  [ "$(wb-state volume inspect data --format '{{.Mountpoint}} {{.Labels.tier}}')" = "$WB_ROOT/volumes/data/_data db" ]
+  make web -v data:/data >/dev/null
+  [ "$(wb-state volume ls -q --filter dangling=true)" = "$random" ]
+  must_fail 1 wb-state volume rm data
+  [[ $stderr = "wb-state: volume: volume data is in use by "* ]]
+  [ "$(wb-state volume prune)" = "$random" ]
+  [ "$(cat "$WB_ROOT/volumes/data/_data/file")" = precious ]
+  remove web
+  [ "$(wb-state volume rm data)" = data ]
+  must_fail 1 wb-state volume rm data ../containers
+  wb-state volume rm --force data
+  [ -z "$(ls "$WB_ROOT/volumes")" ]
+}
+
 @test "filters, and the last ones" {
   make one -l tier=front >/dev/null
   make two -l tier=back >/dev/null

@@ -10,10 +10,12 @@ mod events;
 mod gc;
 mod get;
 mod list;
+mod port;
 mod row;
 mod select;
 mod table;
 mod userns;
+mod volume;
 mod words;
 
 use clap::{Parser, Subcommand};
@@ -79,6 +81,16 @@ enum Verb {
         #[arg(short, long)]
         volumes: bool,
     },
+    /// Print where a container's ports are published
+    Port {
+        /// Name, id, or the unique start of an id
+        container: String,
+        /// Only this port inside: 80, 53/udp
+        port: Option<String>,
+    },
+    /// Make, list and remove volumes
+    #[command(subcommand)]
+    Volume(volume::Verb),
     /// Print the documents of which leftovers are on the machine; remove half-made records
     Gc,
 }
@@ -122,6 +134,8 @@ fn run(cli: &Cli) -> Result<ExitCode, Error> {
             }
             end::rm(&place, document, *volumes)
         }),
+        Verb::Port { container, port } => port::port(&place, container, port.as_deref())?,
+        Verb::Volume(verb) => volume::run(&place, verb)?,
         Verb::Gc => gc::gc(&place)?,
     })
 }

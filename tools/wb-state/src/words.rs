@@ -1,5 +1,6 @@
 //! Docker's words for times and states.
 
+use crate::port::outside;
 use crate::row::{Port, Row};
 use jiff::Timestamp;
 
@@ -63,9 +64,7 @@ pub fn ports(row: &Row) -> String {
 }
 
 fn published_port(port: &Port) -> String {
-    let ip = if port.host_ip.is_empty() { "0.0.0.0" } else { &port.host_ip };
-    let ip = if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() };
-    format!("{ip}:{}->{}/{}", port.host_port, port.container_port, port.protocol)
+    format!("{}->{}/{}", outside(port), port.container_port, port.protocol)
 }
 
 /// The column COMMAND: quoted as Go quotes, at most 20 characters unless `whole`.
