@@ -19,6 +19,7 @@ pub mod idmap;
 pub mod inotify;
 pub mod limits;
 pub mod memfd;
+pub mod memory;
 pub mod mount;
 pub mod mount_fd;
 pub mod namespace;

@@ -110,6 +110,8 @@ struct Monitor {
     /// The file that counts out-of-memory kills, and how many of them are known.
     ooms: (Option<PathBuf>, u64),
     note: String,
+    /// Whether something happened that happens once or seldom.
+    restless: bool,
     buffer: Box<[u8]>,
 }
 
@@ -193,6 +195,7 @@ impl Monitor {
             quick_restarts: 0,
             ooms: (counter, 0),
             note: String::new(),
+            restless: false,
             buffer: vec![0; READ_BYTES].into(),
             task,
         })
@@ -211,6 +214,11 @@ impl Monitor {
         while !matches!(self.phase, Phase::Over) {
             self.gather(&mut set);
             let deadline = if let Phase::Waiting(until) = self.phase { Some(until) } else { None };
+            if self.restless && matches!(self.phase, Phase::Running) {
+                self.restless = false;
+                // Only saves memory; without it the monitor works as well.
+                wb_sys::memory::forget_program().ok();
+            }
             if set.wait(deadline).is_err() {
                 continue;
             }
@@ -223,7 +231,9 @@ impl Monitor {
             if deadline.is_some_and(|until| Instant::now() >= until) {
                 self.again();
             }
+            let before = self.viewers.len();
             self.viewers.retain(|viewer| !viewer.is_gone());
+            self.restless |= self.viewers.len() != before;
         }
         self.farewell();
     }
