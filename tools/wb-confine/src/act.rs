@@ -2,7 +2,7 @@
 
 use crate::identity::{self, Ids};
 use crate::plan::{Plan, Sets};
-use crate::{Inherited, TOOL, directory, lookup};
+use crate::{Inherited, TOOL, directory, init, lookup};
 use nix::sys::stat::{Mode, SFlag};
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -54,8 +54,11 @@ pub fn act(plan: &Plan, inherited: &mut Inherited) -> Result<Infallible, Error> 
         credentials::no_new_privs().context(|| "no_new_privs")?;
     }
     close_down(plan)?;
-    let errno = process::execve(&path[0], &argv, &variables, "the next program");
-    Err(lookup::refused(&plan.args[0], errno))
+    let exec = || {
+        let errno = process::execve(&path[0], &argv, &variables, "the next program");
+        lookup::refused(&plan.args[0], errno)
+    };
+    if plan.init { init::stay(inherited.status.take(), plan.terminal, exec) } else { Err(exec()) }
 }
 
 /// Closes every descriptor but the standard ones, those the next program is to have, and those still needed.

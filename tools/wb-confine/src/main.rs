@@ -6,6 +6,7 @@ mod act;
 mod directory;
 mod flags;
 mod identity;
+mod init;
 mod lookup;
 mod plan;
 mod priority;

@@ -42,6 +42,8 @@ pub struct Plan {
     pub terminal: bool,
     /// How many descriptors after standard error it inherits.
     pub preserve_fds: u32,
+    /// Whether this process stays as process 1, and the program is its child.
+    pub init: bool,
     /// The scheduling policy.
     pub scheduling: Option<Scheduling>,
     /// Class and priority of its input and output.
@@ -147,6 +149,7 @@ impl Plan {
             keyring: true,
             terminal: false,
             preserve_fds: 0,
+            init: false,
             scheduling: None,
             io_priority: None,
             personality: None,
@@ -195,6 +198,7 @@ impl Plan {
             keyring: !document.read("/wb/run/noNewKeyring")?.unwrap_or(false),
             terminal: process.terminal,
             preserve_fds: document.read("/wb/run/preserveFds")?.unwrap_or(0),
+            init: document.read("/wb/run/init")?.unwrap_or(false),
             scheduling: extra.scheduler.as_ref().map(Scheduler::plan).transpose()?,
             io_priority: extra.io_priority.as_ref().map(IoPriority::plan).transpose()?,
             personality: personality.as_ref().map(persona).transpose()?,
