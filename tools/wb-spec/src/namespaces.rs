@@ -138,9 +138,14 @@ pub fn sysctl(given: &Given) -> Result<Value, Error> {
     let own_network = primary != "host" && !primary.starts_with("container:");
     if own_network {
         map.insert("net.ipv4.ip_unprivileged_port_start".into(), "0".into());
-        // Groups that a user namespace does not map cannot be named in it.
-        if matches!(given.last("userns"), None | Some("" | "host")) {
-            map.insert("net.ipv4.ping_group_range".into(), "0 2147483647".into());
+        // Groups that a user namespace does not map cannot be named in it; `auto` maps 65536.
+        let groups = match given.last("userns") {
+            None | Some("" | "host") => Some("0 2147483647"),
+            Some("auto") => Some("0 65535"),
+            Some(_) => None,
+        };
+        if let Some(groups) = groups {
+            map.insert("net.ipv4.ping_group_range".into(), groups.into());
         }
     }
     if let Some(Value::Object(own)) = run::pairs(given, "sysctl")? {

@@ -66,7 +66,9 @@ pub fn all(plan: &Plan, trees: &mut Trees, root: &Root) -> Result<Attached, Erro
                 };
                 bind(mount, source, &tree, root)?;
             }
-            Act::New(kind, source) => new(mount, kind, source, root, &mut attached).context(name)?,
+            Act::New(kind, source) => {
+                new(mount, kind, source, trees.take(index), root, &mut attached).context(name)?;
+            }
             Act::Cgroup => cgroup::mount(mount, plan.own_cgroup_namespace, root).context(name)?,
             Act::Remount => remount(mount, root).context(name)?,
         }
@@ -108,7 +110,14 @@ pub fn finish(tree: impl AsFd, options: &Options) -> Result<(), Error> {
     Ok(())
 }
 
-fn new(mount: &Planned, kind: &str, source: &str, root: &Root, attached: &mut Attached) -> Result<(), Error> {
+fn new(
+    mount: &Planned,
+    kind: &str,
+    source: &str,
+    prepared: Option<OwnedFd>,
+    root: &Root,
+    attached: &mut Attached,
+) -> Result<(), Error> {
     // Whoever serves /proc, /sys and /dev is believed by every program: no link in the image may move them.
     let vital = matches!(kind, "proc" | "sysfs") || mount.destination == Path::new("/dev");
     let there = if vital { root.open_plain(&mount.destination)? } else { root.open(&mount.destination)? };
@@ -127,16 +136,9 @@ fn new(mount: &Planned, kind: &str, source: &str, root: &Root, attached: &mut At
     if readonly_later {
         options.attributes.set -= Attributes::MOUNT_ATTR_RDONLY;
     }
-    let tree = match make_filesystem(kind, source, &options) {
-        // In a user namespace sysfs and mqueue may belong to somebody else's namespace: the host's are shown.
-        Err(error) if matches!(kind, "sysfs" | "mqueue") && error.raw_errno() == Some(Errno::EPERM) => {
-            let tree =
-                mount_fd::clone_path(&mount.destination, true, "the host's, where a new one is refused");
-            let tree = tree.map_err(|_| error)?;
-            finish(&tree, &options)?;
-            tree
-        }
-        other => other?,
+    let tree = match prepared {
+        Some(tree) => tree,
+        None => made_or_shown(mount, kind, source, &options)?,
     };
     mount_fd::attach(&tree, &target, "onto its place").context(|| "move_mount")?;
     if options.copy_up {
@@ -151,6 +153,22 @@ fn new(mount: &Planned, kind: &str, source: &str, root: &Root, attached: &mut At
         attached.readonly_later.push(tree);
     }
     Ok(())
+}
+
+/// A new file system; where the kernel refuses one, the host's.
+fn made_or_shown(mount: &Planned, kind: &str, source: &str, options: &Options) -> Result<OwnedFd, Error> {
+    match make_filesystem(kind, source, options) {
+        // In a user namespace, sysfs and mqueue of namespaces that are somebody else's.
+        Err(error) if matches!(kind, "sysfs" | "mqueue") && error.raw_errno() == Some(Errno::EPERM) => {
+            let why = "the host's, where a new one is refused";
+            let tree = mount_fd::clone_path(&mount.destination, true, why).map_err(|_| error)?;
+            let set = options.attributes.set | options.recursive.set;
+            let change = Change { set, recursive: true, ..Change::default() };
+            mount_fd::set_attributes(&tree, change, "with the options asked for").context(|| "options")?;
+            Ok(tree)
+        }
+        other => other,
+    }
 }
 
 /// A detached mount of a new file system.

@@ -29,6 +29,8 @@ pub struct Plan {
     pub readonly_paths: Vec<PathBuf>,
     /// Whether the process has a cgroup namespace of its own.
     pub own_cgroup_namespace: bool,
+    /// The network namespace it joins, if that exists already.
+    pub network: Option<PathBuf>,
     /// The ids of its user namespace, if it has one of its own.
     pub maps: Option<Maps>,
 }
@@ -88,6 +90,11 @@ impl Plan {
             masked_paths: paths(document, "/linux/maskedPaths")?,
             readonly_paths: paths(document, "/linux/readonlyPaths")?,
             own_cgroup_namespace: namespaces.iter().any(|namespace| namespace.kind == "cgroup"),
+            network: namespaces
+                .iter()
+                .find(|namespace| namespace.kind == "network")
+                .and_then(|namespace| namespace.path.as_ref())
+                .map(PathBuf::from),
             maps: Maps::of(document)?,
         })
     }
@@ -114,6 +121,7 @@ impl Plan {
             masked_paths: Vec::new(),
             readonly_paths: Vec::new(),
             own_cgroup_namespace: false,
+            network: None,
             maps: None,
         })
     }

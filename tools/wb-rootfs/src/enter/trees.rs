@@ -5,11 +5,13 @@
 //! to `wb-rootfs enter` on descriptors that the environment variable names.
 
 use super::attach;
-use super::plan::{Act, Plan};
+use super::plan::{Act, Plan, Planned};
+use nix::sched::CloneFlags;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 use wb_doc::{Context, Error};
 use wb_sys::mount_fd::Propagation;
-use wb_sys::{fd, mount_fd};
+use wb_sys::{fd, mount_fd, namespace};
 
 /// Names the descriptors: `root:N` and, for the mounts of the document by their index, `INDEX:N`, joined by commas.
 pub const VARIABLE: &str = "WB_TREES";
@@ -49,6 +51,12 @@ impl Trees {
         for mount in &plan.mounts {
             trees.sources.push(match &mount.act {
                 Act::Bind(source) => Some(attach::clone_source(source, mount, plan.maps.as_ref())?),
+                Act::New(kind, source) if kind == "sysfs" => plan
+                    .network
+                    .as_deref()
+                    .map(|network| sysfs_of(network, source, mount))
+                    .transpose()
+                    .context(|| format!("mount {}", mount.destination.display()))?,
                 _ => None,
             });
         }
@@ -86,6 +94,16 @@ impl Trees {
         }
         Ok(entries.join(","))
     }
+}
+
+/// A sysfs that shows the devices of the network namespace at `network`, which this process joins for that, as the
+/// container will. That namespace belongs to the host, so root of the container's user namespace is refused one.
+fn sysfs_of(network: &Path, source: &str, mount: &Planned) -> Result<OwnedFd, Error> {
+    let name = || network.display().to_string();
+    let namespace = namespace::open(network).context(name)?;
+    namespace::setns(&namespace, CloneFlags::CLONE_NEWNET, "sysfs shows the network of its maker")
+        .context(name)?;
+    attach::make_filesystem("sysfs", source, &mount.options)
 }
 
 fn root(plan: &Plan) -> Result<OwnedFd, Error> {
