@@ -433,3 +433,36 @@ no_cables () { [ -z "$(host ip -br link | grep -E '^wb[0-9a-f]{12}@')" ]; }
   inside a ping -c 1 -W 2 198.51.100.1
   unplug a
 }
+
+@test "on a network that somebody made, containers have names, also those that join later" {
+  require_program busybox
+  [ -x /usr/lib/podman/aardvark-dns ] || skip "aardvark-dns is missing"
+  network named
+  named () { # ID NAME ALIASES
+    mkdir -p "$WB_ROOT/containers/$1"
+    echo "$1" >>"$WB_SCRATCH/plugged"
+    jq -nc --arg id "$1" --arg name "$2" --argjson aliases "$3" \
+      '{wb: {id: $id, name: $name, network: {name: "named", aliases: $aliases}}}' |
+      host wb-ipam add | host wb-netns add >"$1.json"
+  }
+  ask () { inside "$1" timeout 4 busybox nslookup -type=a "$2" "$(sed -n 's/^nameserver //p' "$WB_ROOT/containers/$1/resolv.conf")"; }
+  named aaaa web '["www"]'
+  named bbbb db '[]'
+  for name in web www web.wb.internal aaaa; do
+    ask bbbb $name | grep -qx "Address: $(address_of aaaa)"
+  done
+  eventually 2 ask aaaa db
+  ask aaaa db | grep -qx "Address: $(address_of bbbb)"
+  grep -qx 'search wb.internal.*' "$WB_ROOT/containers/aaaa/resolv.conf"
+  must_fail 1 ask aaaa nosuch
+  unplug bbbb
+  eventually 2 forgotten aaaa db
+  pid=$(cat "$WB_RUN/dns/aardvark.pid")
+  unplug aaaa
+  eventually 2 ended "$pid"
+  rm -r "$WB_ROOT/containers"
+}
+
+forgotten () { must_fail 1 ask "$@"; }
+# Gone, or dead and not yet collected by whoever is its parent now.
+ended () { case $(ps -o stat= -p "$1") in '' | Z*) ;; *) return 1 ;; esac; }

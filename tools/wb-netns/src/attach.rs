@@ -2,7 +2,7 @@
 
 use crate::bridge::{Bridge, mac_of};
 use crate::cable::{self, Cable, Made, Plug};
-use crate::{files, link, netns, ports};
+use crate::{dns, files, link, netns, ports};
 use ipnet::IpNet;
 use serde_json::json;
 use std::net::IpAddr;
@@ -80,7 +80,8 @@ fn publish(
 
 fn provide_files(doc: &mut Document, place: &Place, attachments: &[Attachment]) -> Result<(), Error> {
     let directory = place.container(doc.id()?);
-    if directory.is_dir() { files::provide(doc, &directory, attachments) } else { Ok(()) }
+    let resolvers = dns::join(place, doc, attachments)?;
+    if directory.is_dir() { files::provide(doc, &directory, attachments, &resolvers) } else { Ok(()) }
 }
 
 /// What is to be made, read from the document and the networks it names; touches nothing.
@@ -246,7 +247,8 @@ fn set_namespace(doc: &mut Document, entry: Entry) -> Result<(), Error> {
 pub fn del(place: &Place, id: &str) -> Result<(), Error> {
     // All of it is tried, whatever fails; the first failure is told.
     let withdrawn = ports::withdraw(place, id);
-    netns::remove(id).and(withdrawn).and(files::remove(&place.container(id)))
+    let forgotten = dns::leave(place, id, None);
+    netns::remove(id).and(withdrawn).and(forgotten).and(files::remove(&place.container(id)))
 }
 
 /// Fails unless the namespace and its interfaces are what the document says.

@@ -1,6 +1,7 @@
 //! `/etc/hosts`, `/etc/resolv.conf` and `/etc/hostname` of a container: written beside its record and bound over
 //! what the image has. The host's own /etc/hosts is never copied.
 
+use crate::dns;
 use serde_json::json;
 use std::fmt::Write as _;
 use std::fs;
@@ -22,14 +23,24 @@ const UPSTREAM: [&str; 3] = [
 /// The files, as they are named in the record's directory and below `/etc`.
 const NAMES: [&str; 3] = ["hosts", "resolv.conf", "hostname"];
 
-/// Writes the three files into `directory` and binds them in the document.
-pub fn provide(doc: &mut Document, directory: &Path, networks: &[Attachment]) -> Result<(), Error> {
+/// Writes the three files into `directory` and binds them in the document. Where networks have names, `resolvers`
+/// answer on them; they know what was asked for as `dns.nameservers`.
+pub fn provide(
+    doc: &mut Document,
+    directory: &Path,
+    networks: &[Attachment],
+    resolvers: &[IpAddr],
+) -> Result<(), Error> {
     let hostname = hostname(doc);
     let shares_host = networks.iter().any(|network| network.name == "host");
-    let first = networks.first().cloned().unwrap_or_default();
+    let mut dns = networks.first().map(|network| network.dns.clone()).unwrap_or_default();
+    if !resolvers.is_empty() {
+        dns.nameservers = resolvers.iter().map(IpAddr::to_string).collect();
+    }
+    let domain = (!resolvers.is_empty()).then_some(dns::DOMAIN);
     for (name, text) in [
         ("hosts", hosts(&hostname, networks)),
-        ("resolv.conf", resolv_conf(&first.dns, shares_host, |path| fs::read_to_string(path).ok())),
+        ("resolv.conf", resolv_conf(&dns, domain, shares_host, |path| fs::read_to_string(path).ok())),
         ("hostname", format!("{hostname}\n")),
     ] {
         let path = directory.join(name);
@@ -126,7 +137,12 @@ fn host_entry(entry: &str, gateway: Option<IpAddr>) -> Option<(&str, String)> {
 
 /// The container's resolver configuration: what was asked for, else the host's with every server that only the host
 /// can reach left out.
-fn resolv_conf(asked: &Dns, shares_host: bool, read: impl Fn(&str) -> Option<String>) -> String {
+fn resolv_conf(
+    asked: &Dns,
+    domain: Option<&str>,
+    shares_host: bool,
+    read: impl Fn(&str) -> Option<String>,
+) -> String {
     let host = read("/etc/resolv.conf").unwrap_or_default();
     let reachable = |server: &String| {
         shares_host
@@ -142,8 +158,13 @@ fn resolv_conf(asked: &Dns, shares_host: bool, read: impl Fn(&str) -> Option<Str
     }
     let or_host = |asked: &[String], key| if asked.is_empty() { words(&host, key) } else { asked.to_vec() };
     let mut search = or_host(&asked.search, "search");
+    if let Some(domain) = domain {
+        search.insert(0, domain.to_owned());
+    }
     // `--dns-search .` asks for none.
-    search.retain(|domain| domain != ".");
+    if asked.search.iter().any(|domain| domain == ".") {
+        search.clear();
+    }
     let options = or_host(&asked.options, "options");
     let mut text = String::new();
     if !search.is_empty() {
@@ -196,15 +217,18 @@ mod tests {
             "/run/systemd/resolve/resolv.conf" => Some("nameserver 192.0.2.53\nnameserver ::1\n".to_owned()),
             _ => None,
         };
-        let text = resolv_conf(&Dns::default(), false, read);
+        let text = resolv_conf(&Dns::default(), None, false, read);
         assert_eq!(text, "search example.org\nnameserver 192.0.2.53\noptions edns0\n");
-        let text = resolv_conf(&Dns::default(), true, read);
+        let text = resolv_conf(&Dns::default(), None, true, read);
         assert_eq!(text, "search example.org\nnameserver 127.0.0.53\noptions edns0\n");
     }
 
     #[test]
     fn with_no_resolver_at_all_there_is_a_documented_one() {
-        assert_eq!(resolv_conf(&Dns::default(), false, |_| None), "nameserver 8.8.8.8\nnameserver 8.8.4.4\n");
+        assert_eq!(
+            resolv_conf(&Dns::default(), None, false, |_| None),
+            "nameserver 8.8.8.8\nnameserver 8.8.4.4\n"
+        );
     }
 
     #[test]
@@ -216,7 +240,7 @@ mod tests {
             domain: None,
         };
         let host = |_: &str| Some("nameserver 192.0.2.1\nsearch x\n".to_owned());
-        assert_eq!(resolv_conf(&asked, false, host), "nameserver 127.0.0.1\noptions ndots:2\n");
+        assert_eq!(resolv_conf(&asked, None, false, host), "nameserver 127.0.0.1\noptions ndots:2\n");
     }
 
     #[test]

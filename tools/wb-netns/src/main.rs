@@ -8,6 +8,7 @@ mod bridge;
 mod cable;
 mod cni;
 mod delegate;
+mod dns;
 mod files;
 mod link;
 mod nat;
