@@ -100,8 +100,9 @@ fn zstd_decoder<R: BufRead>(source: R) -> Result<zstd::Decoder<'static, R>, Erro
 
 /// Gives `source` to the unpacker and, compressed, to the blob. False where the unpacker hung up.
 fn compress(mut source: impl Read, blob: &mut BlobWriter, unpacker: &mut Unpacker) -> Result<bool, Error> {
-    // Its header holds no time and no name: the same tar gives the same blob.
-    let mut encoder = GzEncoder::new(blob, Compression::new(5));
+    // Its header holds no time and no name: the same tar gives the same blob. Of 300 MB level 1 makes 150 MB in 1.9 s,
+    // level 3 127 MB in 3.2 s, level 5 124 MB in 4.0 s.
+    let mut encoder = GzEncoder::new(blob, Compression::new(3));
     let mut buffer = vec![0; CHUNK_BYTES];
     loop {
         let length = read(&mut source, &mut buffer)?;
