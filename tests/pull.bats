@@ -46,7 +46,7 @@ pull () {
 
 # What a failed or killed pull may leave: an index without images, and nothing unfinished.
 nothing_unfinished () {
-  [ -z "$(find "$WB_ROOT/images/.wb/unfinished" -type f 2>/dev/null)" ]
+  [ -z "$(find "$WB_ROOT/images/.wb/unfinished" -type f 2>/dev/null)" ] || return
   [ -z "$(find "$WB_ROOT/layers" -mindepth 2 -maxdepth 2 -name '.tmp*' 2>/dev/null)" ]
 }
 
@@ -62,7 +62,8 @@ is_whole () {
   for id in $(jq -r '.wb.image.layers[]' "$2" | cut -d: -f2); do
     [ -d "$WB_ROOT/layers/sha256/$id" ]
   done
-  nothing_unfinished
+  # An unpacker whose wb-pull was killed takes back its half a layer by itself, a moment later.
+  eventually 5 nothing_unfinished
 }
 
 @test "a pull brings manifest, configuration and layers, and the image's defaults into the document" {
@@ -284,7 +285,7 @@ is_whole () {
 @test "https: certificates are checked, certs.d is read, https never leads to http" {
   require_program openssl
   mkdir tls certs
-  openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE \
+  openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 \
     -keyout tls/key.pem -out tls/cert.pem 2>/dev/null
   env -u WB_ROOT python3 "$BATS_TEST_DIRNAME/lib/registry.py" "$WB_SCRATCH/tls" --tls tls/cert.pem tls/key.pem 3>&- >tls/log2 2>&1 &
   server=$!
@@ -326,7 +327,6 @@ is_whole () {
   done
   pull good >out.json
   is_whole "$REG/good/x:latest" out.json
-  eventually 5 nothing_unfinished
   # A blob that was damaged in the store is noticed and fetched again.
   layer=$(jq -r '.layers[0].digest' "$WB_ROOT/images/blobs/sha256/$(jq -r .wb.image.digest out.json | cut -d: -f2)")
   printf x | dd of="$WB_ROOT/images/blobs/sha256/${layer#sha256:}" bs=1 seek=99 conv=notrunc 2>/dev/null

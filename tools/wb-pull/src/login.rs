@@ -1,12 +1,11 @@
 //! `wb-pull login` and `logout`: passwords into docker's config.json, where docker and podman find them too.
 
-use crate::Access;
-use crate::credentials::{self, Credentials, Secret};
-use crate::registry::{self, Login};
 use std::io::{BufRead, IsTerminal, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use wb_doc::{Context, Error};
+use wb_registry::credentials::{self, Credentials, Secret};
+use wb_registry::{Access, Login};
 
 /// What `login` is told.
 #[derive(Debug, Clone, clap::Args)]
@@ -61,7 +60,7 @@ pub fn login(args: &LoginArgs) -> Result<ExitCode, Error> {
         return Err(Error::usage("the password is empty"));
     }
     let secret = Secret::Password { user: user.clone(), password: password.clone() };
-    let login = registry::check_login(&domain, &args.access, Credentials::of(secret))?;
+    let login = wb_registry::check_login(&domain, &args.access, Credentials::of(secret))?;
     let path = args.access.authfile.clone().unwrap_or_else(credentials::docker_config);
     let place = credentials::store(&path, &domain, &user, &password)?;
     let remark = if login == Login::NotNeeded { " (the registry asks for none)" } else { "" };

@@ -2,8 +2,6 @@
 //!
 //! `wb-pull [flags] [REF]`, `wb-pull login|logout [flags] [HOST]`
 
-mod certs;
-mod credentials;
 mod docker_archive;
 mod layer;
 mod login;
@@ -11,7 +9,6 @@ mod merge;
 mod oci_layout;
 mod progress;
 mod pull;
-mod registry;
 mod source;
 mod unpack;
 
@@ -19,8 +16,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 use std::io::{IsTerminal, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::process::ExitCode;
-use std::time::Duration;
 use wb_doc::{Context, Document, Error, Filter, FilterArgs};
+use wb_registry::Access;
 use wb_store::Place;
 use wb_store::image::Platform;
 
@@ -75,41 +72,6 @@ struct PullArgs {
     jobs: usize,
     #[command(flatten)]
     access: Access,
-}
-
-/// How registries are reached.
-#[derive(Debug, Clone, Default, clap::Args)]
-pub struct Access {
-    /// Name and password for the registry
-    #[arg(long, value_name = "USER:PASSWORD")]
-    creds: Option<String>,
-    /// Read names and passwords from this file instead of docker's config.json
-    #[arg(long, value_name = "FILE")]
-    authfile: Option<std::path::PathBuf>,
-    /// Certificates of registries, as docker's certs.d
-    #[arg(long, value_name = "DIR")]
-    cert_dir: Option<std::path::PathBuf>,
-    /// With =false, take any certificate, and http where https fails
-    #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, require_equals = true,
-          default_missing_value = "true", action = clap::ArgAction::Set, hide_default_value = true)]
-    tls_verify: bool,
-    /// Let this other host ask for the registry's password
-    #[arg(long, value_name = "HOST[:PORT]")]
-    auth_host: Vec<String>,
-    /// Give up on a connection that is silent for so long
-    #[arg(long, value_name = "DURATION", default_value = "30s", hide_default_value = true)]
-    idle_timeout: String,
-}
-
-impl Access {
-    /// The silence after which a connection counts as broken.
-    fn idle(&self) -> Result<Duration, Error> {
-        let idle = Duration::from_nanos(wb_doc::units::duration_ns(&self.idle_timeout)?);
-        if idle < Duration::from_millis(100) {
-            return Err(Error::usage("--idle-timeout: at least 100ms"));
-        }
-        Ok(idle)
-    }
 }
 
 /// When the registry is asked (docker's `--pull`).

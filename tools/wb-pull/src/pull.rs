@@ -1,18 +1,18 @@
 //! The order of the work: look in the store, else fetch manifest, configuration and layers, then give the name.
 
+use crate::When;
 use crate::docker_archive::DockerArchive;
 use crate::layer::{Layer, Work};
 use crate::oci_layout::OciLayout;
 use crate::progress::{Progress, Show, size};
-use crate::registry::Registry;
 use crate::source::{Origin, Source};
-use crate::{Access, When};
 use std::collections::VecDeque;
 use std::io::Read;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use wb_doc::{Context, Error};
+use wb_registry::{Access, Registry};
 use wb_store::Place;
 use wb_store::image::{
     Descriptor, Digest, Image, ImageConfig, ImageStore, MAX_CONFIG_BYTES, Manifest, Platform, Reference,
@@ -62,7 +62,8 @@ pub fn pull(place: &Place, wanted: &Wanted) -> Result<Image, Error> {
     let (source, own_name): (Box<dyn Source>, Option<String>) = match &origin {
         Origin::Registry(reference) => {
             progress.say(&format!("{reference}: pulling from {}", reference.domain));
-            let registry = Registry::open(reference, wanted.access)?;
+            let registry =
+                Registry::open(reference, wanted.access, &[wb_registry::scope(&reference.path, "pull")])?;
             (Box::new(registry), Some(reference.normalized()))
         }
         Origin::OciLayout { directory, tag } => {

@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::path::PathBuf;
 use wb_doc::Error;
+use wb_registry::Registry;
 use wb_store::image::{Descriptor, Reference};
 
 /// Something that has images.
@@ -13,6 +14,20 @@ pub trait Source: Sync {
     fn manifest(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error>;
     /// A blob's content, at most `descriptor.size` bytes of it; the caller verifies.
     fn blob<'a>(&'a self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send + 'a>, Error>;
+}
+
+impl Source for Registry {
+    fn root(&self) -> Result<(Descriptor, Vec<u8>), Error> {
+        Self::root(self)
+    }
+
+    fn manifest(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
+        Self::manifest(self, descriptor)
+    }
+
+    fn blob<'a>(&'a self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send + 'a>, Error> {
+        Ok(Box::new(Self::blob(self, descriptor)?))
+    }
 }
 
 /// What was typed, by transport.

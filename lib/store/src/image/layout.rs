@@ -70,7 +70,9 @@ impl ImageStore {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Index::default()),
             other => other.context(name)?,
         };
-        let mut content = Vec::new();
+        // One read(2): this is on the way of every start of a container.
+        let size = file.metadata().context(name)?.len().min(MAX_INDEX_BYTES);
+        let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1);
         file.take(MAX_INDEX_BYTES + 1).read_to_end(&mut content).context(name)?;
         if content.len() as u64 > MAX_INDEX_BYTES {
             return Err(Error::new(format!("{}: more than {MAX_INDEX_BYTES} bytes", name())));

@@ -34,6 +34,7 @@ impl Url {
     }
 
     /// The same host with another path.
+    #[must_use]
     pub fn with_path(&self, path: &str) -> Self {
         let text = format!("{}://{}{path}", self.scheme(), self.authority());
         // Host and scheme were valid, and paths are made of checked references.

@@ -1,10 +1,10 @@
 //! Authentication: Basic, and tokens of an authorization service (distribution's token specification).
 
+use crate::client::{Client, Failure};
 use crate::credentials::{Credentials, Secret};
-use crate::registry::client::{Client, Failure};
 use crate::registry::explain;
-use crate::registry::retry::{self, Tries};
-use crate::registry::url::Url;
+use crate::retry::{self, Tries};
+use crate::url::Url;
 use std::fmt::Write;
 use std::io::Read;
 use std::sync::{Mutex, PoisonError};
@@ -36,15 +36,15 @@ enum Challenge {
 pub struct Auth {
     credentials: Credentials,
     registry: Url,
-    scope: String,
+    scopes: Vec<String>,
     allowed: Vec<String>,
     header: Mutex<Option<String>>,
 }
 
 impl Auth {
     /// Nothing is sent before it is asked for.
-    pub fn new(credentials: Credentials, registry: Url, scope: String, allowed: &[String]) -> Self {
-        Self { credentials, registry, scope, allowed: allowed.to_vec(), header: Mutex::new(None) }
+    pub fn new(credentials: Credentials, registry: Url, scopes: Vec<String>, allowed: &[String]) -> Self {
+        Self { credentials, registry, scopes, allowed: allowed.to_vec(), header: Mutex::new(None) }
     }
 
     /// The value of `Authorization`, once one is known.
@@ -99,8 +99,7 @@ impl Auth {
             return Err(Error::new(format!("{host}: wants the password sent to {}", realm.authority()))
                 .hint(format!("if that is right: --auth-host {}", realm.authority())));
         }
-        let mut query = vec![("scope", self.scope.as_str())];
-        query.retain(|(_, value)| !value.is_empty());
+        let mut query: Vec<_> = self.scopes.iter().map(|scope| ("scope", scope.as_str())).collect();
         query.extend(service.map(|service| ("service", service)));
         let mut tries = Tries::new();
         loop {
@@ -308,7 +307,7 @@ mod tests {
     fn passwords_go_to_the_registry_and_its_own_only() {
         let auth = |registry: &str, allowed: &[&str]| {
             let allowed: Vec<String> = allowed.iter().map(|host| (*host).to_owned()).collect();
-            Auth::new(Credentials::none(), Url::parse(registry).unwrap(), String::new(), &allowed)
+            Auth::new(Credentials::none(), Url::parse(registry).unwrap(), Vec::new(), &allowed)
         };
         for (registry, realm, allowed, trusted) in [
             ("https://r.example", "https://r.example/t", &[][..], true),

@@ -3,9 +3,11 @@
 //! `/etc/docker/certs.d/HOST:PORT/*.crt` are further authorities for that registry; `NAME.cert` with `NAME.key` is
 //! the certificate we show it.
 
+use crate::tls::{Identity, TlsConnector};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::fs;
 use std::path::{Path, PathBuf};
-use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 use wb_doc::{Context, Error};
 
 const DIRECTORIES: [&str; 2] = ["/etc/containers/certs.d", "/etc/docker/certs.d"];
@@ -29,39 +31,29 @@ impl Certificates {
 
     /// The TLS side of a connection to the registry, or to a host it has sent us to, which gets no certificate of
     /// ours.
-    pub fn tls(&self, verify: bool, foreign: bool) -> Result<TlsConfig, Error> {
-        let mut builder = TlsConfig::builder().disable_verification(!verify);
+    pub fn tls(&self, verify: bool, foreign: bool) -> Result<TlsConnector, Error> {
+        let mut identity = Identity::default();
         if verify {
-            builder = builder.root_certs(RootCerts::from(self.authorities()?));
+            identity.authorities = rustls_native_certs::load_native_certs().certs;
+            for path in self.files("crt")? {
+                identity.pinned.extend(certificates(&path)?);
+            }
         }
         if !foreign {
-            builder = builder.client_cert(self.client()?);
+            identity.own = self.own()?;
         }
-        Ok(builder.build())
+        TlsConnector::new(identity, verify)
     }
 
-    fn authorities(&self) -> Result<Vec<Certificate<'static>>, Error> {
-        let system = rustls_native_certs::load_native_certs();
-        let mut all: Vec<_> =
-            system.certs.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect();
-        for path in self.files("crt")? {
-            all.extend(certificates(&path)?);
-        }
-        if all.is_empty() {
-            return Err(Error::new("no certificate authority is known on this machine")
-                .hint("install the package ca-certificates"));
-        }
-        Ok(all)
-    }
-
-    fn client(&self) -> Result<Option<ClientCert>, Error> {
+    #[allow(clippy::type_complexity, reason = "the pair rustls wants")]
+    fn own(&self) -> Result<Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>, Error> {
         let Some(path) = self.files("cert")?.into_iter().next() else { return Ok(None) };
-        let key = path.with_extension("key");
         let chain = certificates(&path)?;
+        let key = path.with_extension("key");
         let name = || key.display().to_string();
-        let key =
-            PrivateKey::from_pem(&read(&key)?).map_err(|error| Error::new(format!("{}: {error}", name())))?;
-        Ok(Some(ClientCert::new_with_certs(&chain, key)))
+        let parsed = PrivateKeyDer::from_pem_slice(&read(&key)?);
+        let parsed = parsed.map_err(|error| Error::new(format!("{}: {error}", name())))?;
+        Ok(Some((chain, parsed)))
     }
 
     fn files(&self, extension: &str) -> Result<Vec<PathBuf>, Error> {
@@ -83,15 +75,11 @@ impl Certificates {
     }
 }
 
-fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, Error> {
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let pem = read(path)?;
-    let mut found = Vec::new();
-    for item in parse_pem(&pem) {
-        let item = item.map_err(|error| Error::new(format!("{}: {error}", path.display())))?;
-        if let PemItem::Certificate(certificate) = item {
-            found.push(certificate);
-        }
-    }
+    let found: Vec<_> = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<_, _>>()
+        .map_err(|error| Error::new(format!("{}: {error}", path.display())))?;
     if found.is_empty() {
         Err(Error::new(format!("{}: no certificate in it", path.display())))
     } else {

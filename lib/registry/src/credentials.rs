@@ -19,7 +19,12 @@ const MAX_FILE_BYTES: u64 = 4 << 20;
 #[derive(Clone, PartialEq, Eq)]
 pub enum Secret {
     /// A name and a password.
-    Password { user: String, password: String },
+    Password {
+        /// The name.
+        user: String,
+        /// The password.
+        password: String,
+    },
     /// A token that gets tokens.
     IdentityToken(String),
 }

@@ -1,8 +1,9 @@
 //! A blob's content, which goes on where the connection broke.
 
-use crate::registry::retry::Tries;
-use crate::registry::url::Url;
-use crate::registry::{Registry, client};
+use crate::client;
+use crate::registry::Registry;
+use crate::retry::Tries;
+use crate::url::Url;
 use std::io::{self, Read};
 use std::time::Instant;
 use ureq::BodyReader;
@@ -38,7 +39,7 @@ pub struct BlobReader<'a> {
 
 impl<'a> BlobReader<'a> {
     /// Makes the first request, so that a blob that is not there is known before anything else begins.
-    pub fn open(registry: &'a Registry, descriptor: &Descriptor) -> Result<Self, Error> {
+    pub(crate) fn open(registry: &'a Registry, descriptor: &Descriptor) -> Result<Self, Error> {
         let mut reader = Self {
             registry,
             url: registry.url("blobs", descriptor.digest.as_str()),
@@ -113,7 +114,7 @@ impl<'a> BlobReader<'a> {
     fn crawls(&mut self) -> bool {
         let (since, from) = self.window;
         let span = since.elapsed();
-        if span < self.registry.client.idle() {
+        if span < self.registry.idle() {
             return false;
         }
         self.window = (Instant::now(), self.at);

@@ -2,13 +2,14 @@
 
 use crate::Access;
 use crate::certs::Certificates;
-use crate::registry::guard::Guard;
-use crate::registry::url::Url;
+use crate::guard::Guard;
+use crate::url::Url;
+use std::io::Read;
 use std::sync::OnceLock;
 use std::time::Duration;
-use ureq::http::{Response, header};
-use ureq::unversioned::transport::DefaultConnector;
-use ureq::{Agent, Body, Proxy};
+use ureq::http::{Method, Request, Response, header};
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector, TcpConnector};
+use ureq::{Agent, Body, Proxy, SendBody};
 use wb_doc::Error;
 
 const MAX_REDIRECTS: usize = 5;
@@ -101,6 +102,39 @@ impl Client {
         agent.post(url.uri().clone()).send_form(form.iter().copied()).map_err(|error| failure(url, &error))
     }
 
+    /// Makes a request with a body of `size` bytes; redirects are not followed. `authorization` is sent where `url`
+    /// is of the registry's own origin.
+    pub fn send(
+        &self,
+        method: &Method,
+        url: &Url,
+        headers: &[(&str, &str)],
+        authorization: Option<&str>,
+        body: &mut dyn Read,
+        size: u64,
+    ) -> Result<Response<Body>, Failure> {
+        let agent = self.agent(url)?;
+        let mut request = Request::builder()
+            .method(method.clone())
+            .uri(url.uri().clone())
+            .header(header::CONTENT_LENGTH, size.to_string());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(value) = authorization {
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        let wrong = |error| Failure::Final(Error::new(format!("{}: {error}", url.authority())));
+        let mut limited = body.take(size);
+        let answer = if matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
+            let request = request.body(SendBody::from_reader(&mut limited)).map_err(wrong)?;
+            agent.run(request)
+        } else {
+            agent.run(request.body(()).map_err(wrong)?)
+        };
+        answer.map_err(|error| failure(url, &error))
+    }
+
     fn follow(&self, at: &Url, answer: &Response<Body>) -> Result<Url, Error> {
         let host = at.authority();
         let location = answer.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
@@ -124,7 +158,7 @@ impl Client {
     }
 
     fn make_agent(&self, https: bool, foreign: bool) -> Result<Agent, Error> {
-        let mut config = Agent::config_builder()
+        let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
@@ -137,12 +171,15 @@ impl Client {
             .timeout_recv_response(Some(RESPONSE.max(self.idle)))
             // As every other program: no proxy towards this machine itself.
             .proxy(if self.registry.is_loopback() { None } else { Proxy::try_from_env() });
-        if https {
-            config = config.tls_config(self.certificates.tls(self.verify, foreign)?);
-        }
         let guard =
             Guard { loopback_allowed: self.registry.is_loopback(), open: !foreign, ..Guard::default() };
-        Ok(Agent::with_parts(config.build(), DefaultConnector::default(), guard))
+        let plain = ().chain(ConnectProxyConnector::default()).chain(TcpConnector::default());
+        Ok(if https {
+            let tls = self.certificates.tls(self.verify, foreign)?;
+            Agent::with_parts(config.build(), plain.chain(tls), guard)
+        } else {
+            Agent::with_parts(config.build(), plain, guard)
+        })
     }
 }
 

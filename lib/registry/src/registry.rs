@@ -1,25 +1,16 @@
 //! Images from a registry (OCI distribution-spec 1.1), over http and https.
 
-mod auth;
-mod blob;
-mod client;
-mod guard;
-mod retry;
-mod url;
-
-use crate::Access;
+use crate::access::Access;
+use crate::auth::{Auth, Login};
+use crate::blob::BlobReader;
+use crate::client::{Client, Failure};
 use crate::credentials::Credentials;
-use crate::source::Source;
-use auth::Auth;
-pub use auth::Login;
-use blob::BlobReader;
-use client::{Client, Failure};
-use retry::Tries;
+use crate::retry::{self, Tries};
+use crate::url::Url;
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
 use ureq::Body;
-use ureq::http::{Response, header};
-use url::Url;
+use ureq::http::{Method, Response, header};
 use wb_doc::{Context, Error};
 use wb_store::image::{Descriptor, Digest, MAX_MANIFEST_BYTES, Reference, media};
 
@@ -28,6 +19,25 @@ const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.o
     application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
 /// What is read of a body that only explains an error.
 const MAX_ERROR_BYTES: u64 = 16 << 10;
+
+/// The right to do `actions` (`pull`, `pull,push`) in the repository `path`, as tokens are asked for.
+pub fn scope(path: &str, actions: &str) -> String {
+    format!("repository:{path}:{actions}")
+}
+
+/// The body of a request, made anew for each try: what is to be sent, and how many bytes.
+pub type Content<'a> = dyn Fn() -> Result<(Box<dyn Read + 'a>, u64), Error> + 'a;
+
+/// What a registry said to a request that changes something.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// Where `Location` leads.
+    pub location: Option<Url>,
+    /// The registry's own words, if it refused.
+    pub said: String,
+}
 
 /// One repository of a registry.
 pub struct Registry {
@@ -40,48 +50,106 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Finds out how the registry is spoken to; nothing is asked of one that only speaks https.
-    pub fn open(reference: &Reference, access: &Access) -> Result<Self, Error> {
+    /// Finds out how the registry is spoken to; nothing is asked of one that only speaks https. `scopes` are what
+    /// tokens will be for.
+    pub fn open(reference: &Reference, access: &Access, scopes: &[String]) -> Result<Self, Error> {
         let credentials = Credentials::new(access, &reference.domain);
         let (client, base) = connect(&reference.domain, access)?;
-        let scope = format!("repository:{}:pull", reference.path);
-        let auth = Auth::new(credentials, base.clone(), scope, &access.auth_host);
+        let auth = Auth::new(credentials, base.clone(), scopes.to_vec(), &access.auth_host);
         let has_answered = AtomicBool::new(false);
         Ok(Self { client, base, auth, reference: reference.clone(), has_answered })
     }
 
-    fn url(&self, kind: &str, selector: &str) -> Url {
+    /// `/v2/REPOSITORY/KIND/SELECTOR`.
+    pub fn url(&self, kind: &str, selector: &str) -> Url {
         self.base.with_path(&format!("/v2/{}/{kind}/{selector}", self.reference.path))
     }
 
+    pub(crate) fn idle(&self) -> std::time::Duration {
+        self.client.idle()
+    }
+
+    /// A request other than GET, repeated while that makes sense: HEAD, and POST, PATCH, PUT or DELETE with their
+    /// `content`. Whatever the registry says in the end is the answer, an error status too.
+    pub fn send(
+        &self,
+        method: &Method,
+        url: &Url,
+        headers: &[(&str, &str)],
+        content: Option<&Content>,
+    ) -> Result<Answer, Error> {
+        let mut tries = Tries::new();
+        let mut refused = 0;
+        loop {
+            let authorization = self.auth.header().filter(|_| url.same_origin(&self.base));
+            let (mut body, size): (Box<dyn Read>, u64) = match content {
+                Some(content) => content()?,
+                None => (Box::new(std::io::empty()), 0),
+            };
+            let sent = self.client.send(method, url, headers, authorization.as_deref(), &mut body, size);
+            let Some(answer) = self.judge(sent, &mut tries)? else { continue };
+            match answer.status().as_u16() {
+                401 if refused < 2 => {
+                    refused += 1;
+                    self.auth.answer(&self.client, authorization.as_deref(), answer.headers())?;
+                }
+                status => {
+                    let location = answer.headers().get(header::LOCATION);
+                    let location = location.and_then(|value| value.to_str().ok());
+                    let location = location.map(|location| url.join(location)).transpose()?;
+                    let said = if status < 400 { String::new() } else { explain(answer) };
+                    return Ok(Answer { status, location, said });
+                }
+            }
+        }
+    }
+
+    /// `None` where the request is worth another try, which has been waited for.
+    fn judge(
+        &self,
+        sent: Result<Response<Body>, Failure>,
+        tries: &mut Tries,
+    ) -> Result<Option<Response<Body>>, Error> {
+        let answer = match sent {
+            Ok(answer) => answer,
+            Err(Failure::Final(error) | Failure::Untrusted(error)) => return Err(error),
+            Err(Failure::Unreachable(error)) if !self.has_answered.load(Ordering::Relaxed) => {
+                return Err(error);
+            }
+            Err(Failure::Unreachable(error) | Failure::Broken(error)) => {
+                tries.wait(None, &error)?;
+                return Ok(None);
+            }
+        };
+        self.has_answered.store(true, Ordering::Relaxed);
+        let status = answer.status().as_u16();
+        if matches!(status, 408 | 429 | 500 | 502 | 503 | 504) {
+            let after = retry::retry_after(answer.headers());
+            let why = explain(answer);
+            tries.wait(after, &Error::new(format!("{}: {status} {why}", self.base.authority())))?;
+            return Ok(None);
+        }
+        Ok(Some(answer))
+    }
+
     /// A GET that is repeated while that makes sense; the answer is 200, 206 or 416.
-    fn get(&self, url: &Url, headers: &[(&str, &str)], what: &str) -> Result<Response<Body>, Error> {
+    pub(crate) fn get(
+        &self,
+        url: &Url,
+        headers: &[(&str, &str)],
+        what: &str,
+    ) -> Result<Response<Body>, Error> {
         let mut tries = Tries::new();
         let mut refused = 0;
         loop {
             let authorization = self.auth.header();
-            let answer = match self.client.get(url, headers, authorization.as_deref()) {
-                Ok(answer) => answer,
-                Err(Failure::Final(error) | Failure::Untrusted(error)) => return Err(error),
-                Err(Failure::Unreachable(error)) if !self.has_answered.load(Ordering::Relaxed) => {
-                    return Err(error);
-                }
-                Err(Failure::Unreachable(error) | Failure::Broken(error)) => {
-                    tries.wait(None, &error)?;
-                    continue;
-                }
-            };
-            self.has_answered.store(true, Ordering::Relaxed);
+            let sent = self.client.get(url, headers, authorization.as_deref());
+            let Some(answer) = self.judge(sent, &mut tries)? else { continue };
             match answer.status().as_u16() {
                 200 | 206 | 416 => return Ok(answer),
                 401 if refused < 2 => {
                     refused += 1;
                     self.auth.answer(&self.client, authorization.as_deref(), answer.headers())?;
-                }
-                status @ (408 | 429 | 500 | 502 | 503 | 504) => {
-                    let after = retry::retry_after(answer.headers());
-                    let why = explain(answer);
-                    tries.wait(after, &Error::new(format!("{}: {status} {why}", url.authority())))?;
                 }
                 _ => return Err(self.refusal(answer, what)),
             }
@@ -134,8 +202,9 @@ impl Registry {
     }
 }
 
-impl Source for Registry {
-    fn root(&self) -> Result<(Descriptor, Vec<u8>), Error> {
+impl Registry {
+    /// The manifest or index the reference names, with its verified bytes.
+    pub fn root(&self) -> Result<(Descriptor, Vec<u8>), Error> {
         let (media_type, bytes) = self.fetch_manifest(self.reference.selector())?;
         let digest = Digest::of(&bytes);
         if let Some(wanted) = &self.reference.digest {
@@ -147,12 +216,15 @@ impl Source for Registry {
         Ok((Descriptor::new(&media_type, digest, bytes.len() as u64), bytes))
     }
 
-    fn manifest(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
+    /// A manifest or index by its descriptor; the caller verifies the bytes.
+    pub fn manifest(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
         self.fetch_manifest(descriptor.digest.as_str()).map(|(_, bytes)| bytes)
     }
 
-    fn blob<'a>(&'a self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send + 'a>, Error> {
-        Ok(Box::new(BlobReader::open(self, descriptor)?))
+    /// A blob's content, at most `descriptor.size` bytes of it; the caller verifies. What breaks meanwhile is
+    /// taken up again.
+    pub fn blob(&self, descriptor: &Descriptor) -> Result<impl Read + Send + '_, Error> {
+        BlobReader::open(self, descriptor)
     }
 }
 
@@ -168,7 +240,7 @@ fn own_media_type(bytes: &[u8]) -> String {
 }
 
 /// The registry's own words (distribution-spec, "Error codes"), short and on one line.
-fn explain(answer: Response<Body>) -> String {
+pub(crate) fn explain(answer: Response<Body>) -> String {
     let reason = answer.status().canonical_reason().unwrap_or("error").to_owned();
     let mut body = Vec::new();
     // Only an explanation: what cannot be read explains nothing.
@@ -219,10 +291,10 @@ fn connect(domain: &str, access: &Access) -> Result<(Client, Url), Error> {
     }
 }
 
-/// Asks the registry whether it takes these credentials, for `wb-pull login`.
+/// Asks the registry whether it takes these credentials.
 pub fn check_login(domain: &str, access: &Access, credentials: Credentials) -> Result<Login, Error> {
     let (client, base) = connect(domain, access)?;
-    let auth = Auth::new(credentials, base.clone(), String::new(), &access.auth_host);
+    let auth = Auth::new(credentials, base.clone(), Vec::new(), &access.auth_host);
     let url = base.with_path("/v2/");
     let mut refused = 0;
     loop {
