@@ -54,59 +54,197 @@ const MAX_INSTRUCTIONS: usize = 4096;
 /// calls by them is killed.
 pub fn compile(profile: &Profile) -> Result<Vec<Instruction>, Error> {
     let wants = |column: usize| profile.architectures.iter().any(|name| name == table::COLUMNS[column]);
-    let kill = || vec![give(Action::KILL_PROCESS)];
     let (native, narrow) = if cfg!(target_arch = "aarch64") { (AARCH64, ARM) } else { (X86_64, X86) };
+    let mut code = Code::default();
 
-    let mut body = vec![load(NUMBER)];
-    if native.columns != X86_64.columns {
-        body.extend(tree(profile, &native));
+    let mut others = code.give(Action::KILL_PROCESS);
+    if wants(narrow.columns[0]) {
+        let tree = code.tree(profile, &narrow);
+        let body = code.load(NUMBER, tree);
+        others = code.jump(JEQ, narrow.audit, body, others);
+    }
+    let body = if native.columns != X86_64.columns {
+        let tree = code.tree(profile, &native);
+        code.load(NUMBER, tree)
     } else if wants(X32_COLUMN) {
-        body.push(Instruction { code: AND, jt: 0, jf: 0, k: !X32_BIT });
-        body.extend(tree(profile, &X86_64_X32));
+        let tree = code.tree(profile, &X86_64_X32);
+        let without_bit = code.and(!X32_BIT, tree);
+        code.load(NUMBER, without_bit)
     } else {
         // -1 is no call of x32 but what a tracer leaves of a call it has skipped.
-        let x32 = branch(JEQ, u32::MAX, kill(), vec![give(profile.unknown)]);
-        body.extend(branch(JGE, X32_BIT, tree(profile, &native), x32));
-    }
-    let mut others = kill();
-    if wants(narrow.columns[0]) {
-        let mut body = tree(profile, &narrow);
-        body.insert(0, load(NUMBER));
-        others = branch(JEQ, narrow.audit, others, body);
-    }
-    let mut program = vec![load(ARCH)];
-    program.extend(branch(JEQ, native.audit, others, body));
-    if program.len() > MAX_INSTRUCTIONS {
+        let (kill, unknown) = (code.give(Action::KILL_PROCESS), code.give(profile.unknown));
+        let x32 = code.jump(JEQ, u32::MAX, unknown, kill);
+        let tree = code.tree(profile, &native);
+        let split = code.jump(JGE, X32_BIT, x32, tree);
+        code.load(NUMBER, split)
+    };
+    let first = code.jump(JEQ, native.audit, body, others);
+    code.load(ARCH, first);
+    code.backwards.reverse();
+    if code.backwards.len() > MAX_INSTRUCTIONS {
         return Err(Error::new(format!(
             "document: linux.seccomp: {} instructions, the kernel takes {MAX_INSTRUCTIONS}",
-            program.len()
+            code.backwards.len()
         )));
     }
-    Ok(program)
+    Ok(code.backwards)
 }
 
-fn load(offset: u32) -> Instruction {
-    Instruction { code: LOAD, jt: 0, jf: 0, k: offset }
+/// A place in the code: how many instructions come after it.
+type Place = usize;
+
+/// Code that is written from its end: jumps lead forward only, so where they lead is there already.
+#[derive(Default)]
+struct Code {
+    backwards: Vec<Instruction>,
+    /// Returns that were written, to be shared.
+    returns: Vec<(Action, Place)>,
 }
 
-fn give(action: Action) -> Instruction {
-    Instruction { code: RETURN, jt: 0, jf: 0, k: action.0 }
-}
+impl Code {
+    /// How far a conditional jump reaches, with room for the two jumps that may come in between.
+    const REACH: usize = 250;
 
-/// Code that goes on at `yes` if the comparison holds, else at `no`; both end by returning.
-fn branch(code: u16, k: u32, no: Vec<Instruction>, yes: Vec<Instruction>) -> Vec<Instruction> {
-    let mut out = Vec::with_capacity(no.len() + yes.len() + 2);
-    if let Ok(over) = u8::try_from(no.len()) {
-        out.push(Instruction { code, jt: over, jf: 0, k });
-    } else {
-        // Conditional jumps reach 255 instructions, the unconditional one any.
-        out.push(Instruction { code, jt: 0, jf: 1, k });
-        let over = u32::try_from(no.len()).unwrap_or(u32::MAX);
-        out.push(Instruction { code: JUMP, jt: 0, jf: 0, k: over });
+    fn push(&mut self, code: u16, jt: u8, jf: u8, k: u32) -> Place {
+        self.backwards.push(Instruction { code, jt, jf, k });
+        self.backwards.len() - 1
     }
-    out.extend(no);
-    out.extend(yes);
-    out
+
+    /// How many instructions one written now would skip to get to `to`.
+    fn over(&self, to: Place) -> usize {
+        self.backwards.len() - 1 - to
+    }
+
+    /// A return of this action that is not far, written if there is none.
+    fn give(&mut self, action: Action) -> Place {
+        let near = |place: Place| self.backwards.len() - place < Self::REACH / 2;
+        let shared = self.returns.iter().rev().find(|(other, place)| *other == action && near(*place));
+        if let Some((_, place)) = shared {
+            return *place;
+        }
+        let place = self.push(RETURN, 0, 0, action.0);
+        self.returns.push((action, place));
+        place
+    }
+
+    /// Goes on at `to`, which may be far: the unconditional jump reaches anything.
+    fn near(&mut self, to: Place) -> Place {
+        if self.over(to) <= Self::REACH {
+            return to;
+        }
+        let over = u32::try_from(self.over(to)).unwrap_or(u32::MAX);
+        self.push(JUMP, 0, 0, over)
+    }
+
+    /// Goes on at `yes` if the comparison holds, else at `no`.
+    fn jump(&mut self, code: u16, k: u32, yes: Place, no: Place) -> Place {
+        let (yes, no) = (self.near(yes), self.near(no));
+        // `near` has left room for one jump more; the distances fit.
+        let distance = |code: &Self, to| u8::try_from(code.over(to)).unwrap_or(u8::MAX);
+        let (jt, jf) = (distance(self, yes), distance(self, no));
+        self.push(code, jt, jf, k)
+    }
+
+    /// An instruction that goes on at `then`, which has to come right after it.
+    fn followed_by(&mut self, code: u16, k: u32, then: Place) -> Place {
+        if self.over(then) > 0 {
+            let over = u32::try_from(self.over(then)).unwrap_or(u32::MAX);
+            self.push(JUMP, 0, 0, over);
+        }
+        self.push(code, 0, 0, k)
+    }
+
+    fn load(&mut self, offset: u32, then: Place) -> Place {
+        self.followed_by(LOAD, offset, then)
+    }
+
+    fn and(&mut self, mask: u32, then: Place) -> Place {
+        self.followed_by(AND, mask, then)
+    }
+
+    /// The tree over one architecture's numbers.
+    fn tree(&mut self, profile: &Profile, architecture: &Architecture) -> Place {
+        let spans = spans(profile, architecture);
+        self.branches(&spans, architecture.wide)
+    }
+
+    fn branches(&mut self, spans: &[(u32, Leaf)], wide: bool) -> Place {
+        match spans {
+            [] => self.give(Action::KILL_PROCESS),
+            [(_, Leaf::Plain(action))] => self.give(*action),
+            [(_, Leaf::Tested(rules, otherwise))] => {
+                let mut next = self.give(*otherwise);
+                for rule in rules.iter().rev() {
+                    next = self.rule(rule, next, wide);
+                }
+                next
+            }
+            _ => {
+                let (lower, upper) = spans.split_at(spans.len() / 2);
+                let yes = self.branches(upper, wide);
+                let no = self.branches(lower, wide);
+                self.jump(JGE, upper[0].0, yes, no)
+            }
+        }
+    }
+
+    /// Gives the rule's action if its conditions hold, and else goes on at `otherwise`.
+    fn rule(&mut self, rule: &Rule, otherwise: Place, wide: bool) -> Place {
+        let mut next = self.give(rule.action);
+        for condition in rule.conditions.iter().rev() {
+            next = self.condition(*condition, next, otherwise, wide);
+        }
+        next
+    }
+
+    /// Compares an argument word by word: the upper half first, and only where arguments have one.
+    fn condition(&mut self, condition: Condition, held: Place, failed: Place, wide: bool) -> Place {
+        let half = |value: u64, shift: u32| u32::try_from(value >> shift & 0xffff_ffff).unwrap_or_default();
+        let (upper, lower) = (half(condition.value, 32), half(condition.value, 0));
+        // Both of our architectures put the lower half first.
+        let low_word = ARGUMENTS + 8 * condition.index;
+        let high_word = low_word + 4;
+        if let Operator::Masked { mask } = condition.operator {
+            let mut next = held;
+            let words = [(low_word, half(mask, 0), lower), (high_word, half(mask, 32), upper)];
+            for (word, mask, value) in words.into_iter().take(if wide { 2 } else { 1 }) {
+                if mask == 0 {
+                    continue;
+                }
+                next = self.jump(JEQ, value, next, failed);
+                if mask != u32::MAX {
+                    next = self.and(mask, next);
+                }
+                next = self.load(word, next);
+            }
+            return next;
+        }
+        let (code, yes, no) = match condition.operator {
+            Operator::Eq | Operator::Masked { .. } => (JEQ, held, failed),
+            Operator::Ne => (JEQ, failed, held),
+            Operator::Gt => (JGT, held, failed),
+            Operator::Ge => (JGE, held, failed),
+            Operator::Lt => (JGE, failed, held),
+            Operator::Le => (JGT, failed, held),
+        };
+        let low = self.jump(code, lower, yes, no);
+        let low = self.load(low_word, low);
+        if !wide {
+            return low;
+        }
+        // What a larger and what a smaller upper half mean; where they are the same the lower halves decide.
+        let (larger, smaller) = match condition.operator {
+            Operator::Eq | Operator::Masked { .. } => (failed, failed),
+            Operator::Ne => (held, held),
+            Operator::Gt | Operator::Ge => (held, failed),
+            Operator::Lt | Operator::Le => (failed, held),
+        };
+        let mut high = self.jump(JEQ, upper, low, smaller);
+        if larger != smaller {
+            high = self.jump(JGT, upper, larger, high);
+        }
+        self.load(high_word, high)
+    }
 }
 
 /// What becomes of one number.
@@ -116,11 +254,6 @@ enum Leaf<'a> {
     Plain(Action),
     /// The first rule whose conditions hold, else the action.
     Tested(Vec<&'a Rule>, Action),
-}
-
-/// The tree over one architecture's numbers.
-fn tree(profile: &Profile, architecture: &Architecture) -> Vec<Instruction> {
-    emit(&spans(profile, architecture), architecture)
 }
 
 /// Neighbouring numbers that end alike, each span by its first number.
@@ -174,125 +307,13 @@ fn leaf(rules: Vec<&Rule>, default: Action) -> Leaf<'_> {
     if tested.is_empty() { Leaf::Plain(always) } else { Leaf::Tested(tested, always) }
 }
 
-fn emit(spans: &[(u32, Leaf)], architecture: &Architecture) -> Vec<Instruction> {
-    match spans {
-        [] => vec![give(Action::KILL_PROCESS)],
-        [(_, Leaf::Plain(action))] => vec![give(*action)],
-        [(_, Leaf::Tested(rules, otherwise))] => {
-            let mut out: Vec<_> = rules.iter().flat_map(|rule| test(rule, architecture.wide)).collect();
-            out.push(give(*otherwise));
-            out
-        }
-        _ => {
-            let (lower, upper) = spans.split_at(spans.len() / 2);
-            branch(JGE, upper[0].0, emit(lower, architecture), emit(upper, architecture))
-        }
-    }
-}
-
-/// Where a jump of a condition leads.
-#[derive(Clone, Copy)]
-enum To {
-    /// The next instruction.
-    Next,
-    /// Past this condition, which holds.
-    Held,
-    /// Past this rule, which does not apply.
-    Failed,
-}
-
-/// One step of a condition.
-enum Step {
-    Load(u32),
-    And(u32),
-    Jump(u16, u32, To, To),
-}
-
-/// Code that returns the rule's action if its conditions hold, and else goes on after its end.
-fn test(rule: &Rule, wide: bool) -> Vec<Instruction> {
-    let conditions: Vec<Vec<Step>> =
-        rule.conditions.iter().map(|condition| steps(*condition, wide)).collect();
-    let total = conditions.iter().map(Vec::len).sum::<usize>() + 1;
-    let mut out = Vec::with_capacity(total);
-    for steps in &conditions {
-        let end = out.len() + steps.len();
-        for step in steps {
-            let after = out.len() + 1;
-            // At most six conditions of six steps: every distance fits.
-            let distance = |to: To| match to {
-                To::Next => 0,
-                To::Held => u8::try_from(end - after).unwrap_or(u8::MAX),
-                To::Failed => u8::try_from(total - after).unwrap_or(u8::MAX),
-            };
-            out.push(match *step {
-                Step::Load(offset) => load(offset),
-                Step::And(mask) => Instruction { code: AND, jt: 0, jf: 0, k: mask },
-                Step::Jump(code, k, yes, no) => Instruction { code, jt: distance(yes), jf: distance(no), k },
-            });
-        }
-    }
-    out.push(give(rule.action));
-    out
-}
-
-/// A condition, word by word: the upper half first, and only where arguments have one.
-fn steps(condition: Condition, wide: bool) -> Vec<Step> {
-    use Step::{And, Jump, Load};
-    use To::{Failed, Held, Next};
-    let half = |value: u64, shift: u32| u32::try_from(value >> shift & 0xffff_ffff).unwrap_or_default();
-    let (upper, lower) = (half(condition.value, 32), half(condition.value, 0));
-    let low_word = ARGUMENTS + 8 * condition.index;
-    // Both of our architectures put the lower half first.
-    let high_word = low_word + 4;
-    let mut out = Vec::new();
-    if let Operator::Masked { mask } = condition.operator {
-        let mut words = vec![(low_word, half(mask, 0), lower)];
-        if wide {
-            words.insert(0, (high_word, half(mask, 32), upper));
-        }
-        for (word, mask, value) in words.into_iter().filter(|(_, mask, _)| *mask != 0) {
-            out.push(Load(word));
-            if mask != u32::MAX {
-                out.push(And(mask));
-            }
-            out.push(Jump(JEQ, value, Next, Failed));
-        }
-        return out;
-    }
-    if wide {
-        out.push(Load(high_word));
-        match condition.operator {
-            Operator::Eq | Operator::Masked { .. } => out.push(Jump(JEQ, upper, Next, Failed)),
-            Operator::Ne => out.push(Jump(JEQ, upper, Next, Held)),
-            Operator::Gt | Operator::Ge => {
-                out.push(Jump(JGT, upper, Held, Next));
-                out.push(Jump(JEQ, upper, Next, Failed));
-            }
-            Operator::Lt | Operator::Le => {
-                out.push(Jump(JGT, upper, Failed, Next));
-                out.push(Jump(JEQ, upper, Next, Held));
-            }
-        }
-    }
-    out.push(Load(low_word));
-    out.push(match condition.operator {
-        Operator::Eq | Operator::Masked { .. } => Jump(JEQ, lower, Next, Failed),
-        Operator::Ne => Jump(JEQ, lower, Failed, Next),
-        Operator::Gt => Jump(JGT, lower, Next, Failed),
-        Operator::Ge => Jump(JGE, lower, Next, Failed),
-        Operator::Lt => Jump(JGE, lower, Failed, Next),
-        Operator::Le => Jump(JGT, lower, Failed, Next),
-    });
-    out
-}
-
 #[cfg(test)]
-pub mod tests {
+mod tests {
     use super::*;
     use serde_json::json;
 
     /// What the kernel's interpreter would return.
-    pub fn run(program: &[Instruction], arch: u32, number: u32, arguments: [u64; 6]) -> u32 {
+    fn run(program: &[Instruction], arch: u32, number: u32, arguments: [u64; 6]) -> u32 {
         let word = |offset: u32| match offset {
             NUMBER => number,
             ARCH => arch,
@@ -441,7 +462,7 @@ pub mod tests {
     fn the_default_profile_is_small_and_closed() {
         let profile = wb_doc::seccomp::default_profile(&wb_sys::capability::DOCKER_DEFAULT);
         let program = program(&profile);
-        assert!(program.len() < 600, "{}", program.len());
+        assert!(program.len() < 400, "{}", program.len());
         for (name, first, wanted) in [
             ("read", 0, ALLOW),
             ("openat", 0, ALLOW),
