@@ -88,7 +88,6 @@ impl Monitor {
         for number in std::mem::take(&mut self.pending) {
             self.signal(number);
         }
-        self.restless = true;
         if let Some(end) = self.ended.take() {
             self.on_end(end);
         }

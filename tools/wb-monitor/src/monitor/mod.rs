@@ -23,7 +23,7 @@ use record::{End, Record};
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use stdio::{Ours, STREAMS, Stdio};
 use viewer::{Viewer, read_output};
 use wb_doc::{Context, Document, Error};
@@ -36,6 +36,8 @@ use wb_sys::{child, pipe, socket};
 
 /// How much output is taken in one turn.
 const READ_BYTES: usize = 64 << 10;
+/// After that long without an event the monitor makes itself small.
+const REST: Duration = Duration::from_secs(1);
 /// The name of the socket in the container's run directory.
 pub const SOCKET: &str = "attach.sock";
 const LOCK: &str = "monitor.lock";
@@ -110,7 +112,7 @@ struct Monitor {
     /// The file that counts out-of-memory kills, and how many of them are known.
     ooms: (Option<PathBuf>, u64),
     note: String,
-    /// Whether something happened that happens once or seldom.
+    /// Whether something has happened lately.
     restless: bool,
     buffer: Box<[u8]>,
 }
@@ -195,7 +197,7 @@ impl Monitor {
             quick_restarts: 0,
             ooms: (counter, 0),
             note: String::new(),
-            restless: false,
+            restless: true,
             buffer: vec![0; READ_BYTES].into(),
             task,
         })
@@ -213,14 +215,17 @@ impl Monitor {
         let mut set = Set::default();
         while !matches!(self.phase, Phase::Over) {
             self.gather(&mut set);
-            let deadline = if let Phase::Waiting(until) = self.phase { Some(until) } else { None };
-            if self.restless && matches!(self.phase, Phase::Running) {
-                self.restless = false;
-                // Only saves memory; without it the monitor works as well.
-                wb_sys::memory::forget_program().ok();
-            }
+            let deadline = match self.phase {
+                Phase::Waiting(until) => Some(until),
+                _ => self.restless.then(|| Instant::now() + REST),
+            };
             if set.wait(deadline).is_err() {
                 continue;
+            }
+            self.restless = (0..set.len()).any(|index| set.at(index).1 != 0);
+            if !self.restless {
+                // Only saves memory; without it the monitor works as well.
+                wb_sys::memory::forget_program().ok();
             }
             for index in 0..set.len() {
                 let (token, events) = set.at(index);
@@ -228,12 +233,12 @@ impl Monitor {
                     self.handle(token);
                 }
             }
-            if deadline.is_some_and(|until| Instant::now() >= until) {
-                self.again();
+            if let Phase::Waiting(until) = self.phase {
+                if Instant::now() >= until {
+                    self.again();
+                }
             }
-            let before = self.viewers.len();
             self.viewers.retain(|viewer| !viewer.is_gone());
-            self.restless |= self.viewers.len() != before;
         }
         self.farewell();
     }
