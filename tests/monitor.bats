@@ -241,7 +241,7 @@ shows () { screen | grep -q -- "$1"; }
 @test "--rm: the client returns when everything is gone" {
   run_it --name gone busybox true
   [ ! -e "$WB_ROOT/names/gone" ]
-  [ -z "$(ls "$WB_ROOT/containers" "$WB_RUN/containers")" ]
+  [ -z "$(find "$WB_ROOT/containers" "$WB_RUN/containers" -mindepth 1)" ]
 }
 
 @test "the finish program gets a clean environment, and its failure is said" {
