@@ -13,6 +13,7 @@ mod place;
 mod tree;
 
 pub use archive::Limits;
+pub use place::into_directory;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -65,7 +66,7 @@ fn unpack(args: &Args) -> Result<ExitCode, Error> {
     let file = File::from(stdin.as_fd().try_clone_to_owned().context(|| "standard input")?);
     let source = input::Input::new(file).context(|| "signalfd")?;
     let digest = if let Some(target) = &args.to {
-        place::into_directory(target, source, limits)?
+        into_directory(target, source, limits)?
     } else {
         let expected = args.diff_id.as_deref().map(Digest::parse).transpose()?;
         place::into_store(&Place::from_env()?.layers(), expected.as_ref(), source, limits)?
@@ -76,3 +77,6 @@ fn unpack(args: &Args) -> Result<ExitCode, Error> {
     }
     Ok(ExitCode::SUCCESS)
 }
+
+#[cfg(test)]
+mod tests;
