@@ -49,6 +49,11 @@ examples () {
 
 @test "examples: wb-describe" { examples wb-describe.8; }
 
+@test "examples: wb-monitor" {
+  make_busybox_image
+  examples wb-monitor.8
+}
+
 @test "examples: wb-trace" { examples wb-trace.8; }
 
 @test "every tool and every flow has its page" {
