@@ -37,7 +37,7 @@ status_of () { wb inspect "$1" | jq -r '.[0].wb.state.status'; }
   grep -q 'eth0' seen
   grep -q '^overlay on / type overlay' seen
   grep -q '^uid=0(root)' seen
-  ! grep -q "wb-$WB_MACHINE_HASH" seen
+  run -1 grep -q "wb-$WB_MACHINE_HASH" seen
   for ns in pid mnt uts ipc net cgroup; do
     [ "$(inside readlink "/proc/self/ns/$ns")" != "$(readlink "/proc/self/ns/$ns")" ]
   done
@@ -58,8 +58,8 @@ y>" ]
 
 @test "the environment is the container's: the host's does not leak" {
   SECRET=leak wb run --rm --net none -e A=1 -e B busybox env >seen
-  ! grep -q SECRET seen
-  ! grep -qE '^(WB_|BATS|SHELL=)' seen
+  run -1 grep -q SECRET seen
+  run -1 grep -qE '^(WB_|BATS|SHELL=)' seen
   grep -qx A=1 seen
   grep -q '^PATH=/usr/local/sbin:' seen
   B=2 wb run --rm --net none -e B busybox env | grep -qx B=2

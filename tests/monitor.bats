@@ -261,7 +261,7 @@ EOF
     set -- ${rest##*)}
     echo "{\"pid\":$$,\"startTime\":${20}}" >&4' 2>err
   grep -q "cannot clean $id" err
-  ! grep -q SECRET environment
+  run -1 grep -q SECRET environment
   [ "$(cat input)" = /dev/null ]
   wb rm fin
 }
