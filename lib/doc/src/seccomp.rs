@@ -86,6 +86,12 @@ const BY_CAPABILITY: &[(&str, &str)] = &[
     ("CAP_SYSLOG", "syslog"),
 ];
 
+/// Those of the capabilities that make the default profile another one.
+pub fn opened_by<S: AsRef<str>>(capabilities: &[S]) -> Vec<&'static str> {
+    let has = |name: &str| capabilities.iter().any(|capability| capability.as_ref() == name);
+    BY_CAPABILITY.iter().map(|(capability, _)| *capability).filter(|name| has(name)).collect()
+}
+
 /// `linux.seccomp` for a container whose bounding set holds these capabilities (`CAP_*` names).
 pub fn default_profile<S: AsRef<str>>(capabilities: &[S]) -> Value {
     let has = |name: &str| capabilities.iter().any(|capability| capability.as_ref() == name);

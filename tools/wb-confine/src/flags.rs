@@ -90,7 +90,7 @@ pub fn apply(cli: &Cli, mut plan: Plan) -> Result<Plan, Error> {
 fn profile(path: &Path, bounding: Set) -> Result<Filter, Error> {
     if path.as_os_str() == "default" {
         let capabilities: Vec<&str> = bounding.names().collect();
-        return Filter::of(&wb_doc::seccomp::default_profile(&capabilities));
+        return Filter::default_for(&capabilities);
     }
     let name = || format!("seccomp profile {}", path.display());
     let source = Source::File(path.into());

@@ -224,7 +224,7 @@ fn seccomp(document: &Document, capabilities: Option<&Capabilities>) -> Result<O
         return Ok(None);
     }
     let bounding = capabilities.map(|sets| sets.bounding.as_slice()).unwrap_or_default();
-    Filter::of(&wb_doc::seccomp::default_profile(bounding)).map(Some)
+    Filter::default_for(bounding).map(Some)
 }
 
 fn rlimit(rlimit: &Rlimit) -> Result<(Resource, Limit), Error> {
