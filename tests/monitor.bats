@@ -267,14 +267,20 @@ EOF
 }
 
 @test "a full disk ends neither the monitor nor the container" {
-  mkdir full
-  mount -t tmpfs -o size=64k tmpfs full
-  start --name disk busybox sh -c 'sleep 0.5; head -c 1000000 /dev/zero | tr "\0" "x"; echo; sleep 0.5; exit 8'
-  rm -f "$(log_of disk)"
-  mount --bind full "$(dirname "$(log_of disk)")" 2>/dev/null || true
-  umount -l "$(dirname "$(log_of disk)")" 2>/dev/null || true
+  mkdir -p "$WB_ROOT/containers"
+  mount -t tmpfs -o size=512k,mode=700 tmpfs "$WB_ROOT/containers"
+  start --name disk busybox sh -c 'sleep 0.3; yes | head -c 1000000; sleep 0.5; exit 8'
+  monitor=$(state disk monitor.pid)
+  log=$(log_of disk)
+  eventually 5 sh -c "[ \"\$(df --output=avail '$log' | tail -n 1)\" -lt 64 ]"
+  kill -0 "$monitor"
+  # What is there is whole.
+  awk '!/^[^ ]+Z stdout [FP] / { exit 1 }' "$log"
+  [ "$(tail -c 1 "$log" | od -An -c | tr -d ' ')" = '\n' ]
   [ "$(wb wait disk)" = 8 ]
-  umount full
+  wb ps -a | grep -q ' disk$'
+  wb rm -f disk
+  umount "$WB_ROOT/containers"
 }
 
 @test "a terminal: its size, its changes, its keys, and its mode afterwards" {
