@@ -133,7 +133,7 @@ ${id:0:12}" ]
 }
 
 @test "the status is true when the process dies by itself" {
-  wb run -d --name short --net none busybox sh -c 'sleep 0.2; exit 4' >/dev/null
+  wb run -d --name short --net none busybox sh -c 'sleep 2; exit 4' >/dev/null
   [ "$(status_of short)" = running ]
   [ "$(wb wait short)" = 4 ]
   [ "$(status_of short)" = exited ]

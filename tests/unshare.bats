@@ -133,14 +133,14 @@ END
 
 @test "run: the document travels on, and the start is reported" {
   echo '{"linux":{"namespaces":[{"type":"pid"}]}}' >doc.json
-  wb-unshare run --doc 3 --status-fd 4 -- sh -c 'cat <&3 >seen; echo $$ >pid; exec 4>&-; sleep 0.3' 3<doc.json 4>status
+  wb-unshare run --doc 3 --status-fd 4 -- sh -c 'cat <&3 >seen; echo $$ >pid; exec 4>&-; sleep 2' 3<doc.json 4>status
   eventually 5 test -s pid
   cmp seen doc.json
   [ "$(cat pid)" = 1 ]
   local pid
   pid=$(jq -r 'select(.pid).pid' status)
   [ "$(jq -r 'select(.pid).startTime' status)" = "$(awk '{print $22}' "/proc/$pid/stat")" ]
-  sleep 0.4
+  eventually 5 test ! -e "/proc/$pid"
 }
 
 @test "run: a failure goes down the status pipe and not to standard error" {
@@ -155,7 +155,7 @@ END
 @test "run: the cgroup is joined, and is the root of what is seen" {
   wb-cgroup -n create --id g --pids-limit 20 |
     jq '.linux.namespaces = [{type: "pid"}, {type: "cgroup"}, {type: "mount"}]' >doc.json
-  wb-unshare run --doc doc.json -- sh -c 'cat /proc/self/cgroup >inside; cat /proc/1/cgroup >/dev/null; sleep 0.5' &
+  wb-unshare run --doc doc.json -- sh -c 'cat /proc/self/cgroup >inside; cat /proc/1/cgroup >/dev/null; sleep 2' &
   local pid=$! child
   eventually 5 test -s inside
   child=$(pgrep -P $pid)

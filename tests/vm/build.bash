@@ -1,9 +1,10 @@
 # What the virtual machine is made of; for tests/vm/run.
 
 # What the tests use there. Whatever these depend on comes along.
-vm_packages="bash bats coreutils jq iproute2 iputils-ping nftables strace tmux attr libcap2-bin procps python3-minimal
+vm_packages="bash bats coreutils jq iproute2 iputils-ping nftables strace tmux attr libcap2-bin procps python3
   util-linux kmod busybox-static skopeo umoci runc crun docker-registry mount gzip tar grep sed mawk findutils hostname
-  zstd diffutils login passwd ncurses-base libc-bin dash"
+  zstd diffutils login passwd ncurses-base libc-bin dash
+  netcat-openbsd aardvark-dns openssl iptables uidmap perl-base bsdutils"
 
 # vm_kernel DIRECTORY: Debian's cloud kernel and its modules, unpacked, not installed. Prints the directory.
 vm_kernel () {
@@ -61,7 +62,7 @@ vm_fill_root () {
   echo "$list" | cut -d' ' -f1 | xargs dpkg-query -L | grep -vE '^/\.?$|^/usr/share/(doc|man|info|locale|lintian)/' |
     grep -vE '^(/bin|/sbin|/lib|/lib64|package diverts|diverted by)' >"$root/../list" || true
   echo "$list" | cut -d' ' -f1 | xargs dpkg-query -L | grep -E '^/(bin|sbin|lib|lib64)/' | sed 's,^,/usr,' >>"$root/../list"
-  printf '%s\n' /etc/alternatives /etc/alternatives/* /etc/ld.so.cache /usr/bin/awk /usr/bin/which /usr/bin/nawk >>"$root/../list"
+  printf '%s\n' /etc/alternatives /etc/alternatives/* /etc/pam.d/* /etc/ld.so.cache /usr/bin/awk /usr/bin/which /usr/bin/nawk >>"$root/../list"
   sort -u "$root/../list" | while IFS= read -r name; do
     if [ -e "$name" ] || [ -L "$name" ]; then echo "${name#/}"; fi
   done | tar -C / --no-recursion -cf - -T - | tar -C "$root" --keep-directory-symlink -xf -
