@@ -4,6 +4,7 @@ use crate::TOOL;
 use crate::container::{Container, Identity};
 use crate::enter::{self, Cgroups, Made, Next};
 use nix::fcntl::OFlag;
+use nix::sched::CloneFlags;
 use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 use std::fs::File;
@@ -58,12 +59,18 @@ fn start(args: &ChainArgs, status: &mut Option<File>) -> Result<ExitCode, Error>
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let host =
         status.map(|_| nix::fcntl::open("/proc", flags, Mode::empty()).context(|| "/proc")).transpose()?;
-    if !container.namespaces.is_empty() {
-        // One call joins them all or none; the pid namespace is the child's.
-        namespace::setns(&process, container.namespaces, "into the container")
-            .context(|| format!("join the namespaces of {}", container.name))?;
-    }
-    drop(process);
+    let join = |namespaces: CloneFlags, why: &str| {
+        if namespaces.is_empty() {
+            return Ok(());
+        }
+        namespace::setns(&process, namespaces, why)
+            .context(|| format!("join the namespaces of {}", container.name))
+    };
+    // The cgroup namespace comes last: where cgroup v2 is mounted with `nsdelegate`, as systemd does, a process that
+    // is inside it and whose cgroup is not has no way into the cgroup (ENOENT), neither by birth nor by writing.
+    let last = container.namespaces & CloneFlags::CLONE_NEWCGROUP;
+    // One call joins all others or none; the pid namespace is the child's.
+    join(container.namespaces - last, "into the container")?;
     match enter::make_child(&cgroups, status.is_some())? {
         Made::Child(born_inside) => {
             let settle = || {
@@ -73,6 +80,7 @@ fn start(args: &ChainArgs, status: &mut Option<File>) -> Result<ExitCode, Error>
                     attendant.release().context(|| "signal mask")?;
                 }
                 cgroups.join(born_inside)?;
+                join(last, "whose root is the cgroup it is in by now")?;
                 enter::session(container.terminal)?;
                 for file in passed.iter().chain(status) {
                     fd::set_cloexec(file, false).context(|| "descriptors of the next program")?;
