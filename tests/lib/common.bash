@@ -30,7 +30,8 @@ wb_setup () {
   # A path without links: the kernel writes the real one into mountinfo.
   WB_SCRATCH=$(cd "$(mktemp -d "${TMPDIR:-/tmp}/wb-test.XXXXXX")" && pwd -P) || return
   export WB_SCRATCH WB_ROOT=$WB_SCRATCH/root WB_RUN=$WB_SCRATCH/run
-  export PATH=$WB_BIN:$WB_CHECKOUT/wrappers:$PATH
+  # The wrappers last: one of them has the name of install(1).
+  export PATH=$WB_BIN:$PATH:$WB_CHECKOUT/wrappers
   unset WB_TRACE WB_DOC CNI_COMMAND
   # What the tools call the things that the whole machine shares, such as bridges, in this place.
   WB_MACHINE_HASH=$(printf '%s\0%s' "$WB_ROOT" "$WB_RUN" | sha256sum)

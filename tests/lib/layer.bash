@@ -114,7 +114,9 @@ debian_packages () {
   done
   rm -rf "${1:?}/"{bin,sbin,lib} "$download"
   setcap cap_net_raw=ep "$1/usr/bin/ping"
-  install -D -m 0755 /dev/stdin "$1/usr/local/bin/entry" <<<$'#!/bin/sh\nprintf "%s|" entry "$@"; echo'
+  mkdir -p "$1/usr/local/bin"
+  printf '%s\n' '#!/bin/sh' 'printf "%s|" entry "$@"; echo' >"$1/usr/local/bin/entry"
+  chmod 0755 "$1/usr/local/bin/entry"
   mkdir -p "$1/srv/work/one/two" "$1/srv/opaque/deep" "$1/srv/gone" "$1/srv/turns/dir"
   echo below >"$1/srv/work/one/two/file"
   echo below | tee "$1/srv/opaque/"{a,b,deep/c} "$1/srv/gone/file" "$1/srv/turns/dir/file" >"$1/srv/turns/file"
