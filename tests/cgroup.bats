@@ -25,7 +25,7 @@ is_v2 () { [ -e /sys/fs/cgroup/cgroup.controllers ]; }
   if is_v2; then
     [ "$(cat "$(group_dir a memory)/memory.max")" = 104857600 ]
     [ "$(cat "$(group_dir a cpu)/cpu.max")" = "25000 100000" ]
-    [ "$(cat "$(group_dir a cpu)/cpu.weight")" = 60 ]
+    [ "$(cat "$(group_dir a cpu)/cpu.weight")" = 59 ]
   else
     [ "$(cat "$(group_dir a memory)/memory.limit_in_bytes")" = 104857600 ]
     [ "$(cat "$(group_dir a cpu)/cpu.cfs_quota_us")" = 25000 ]

@@ -166,7 +166,7 @@ run" ]
 
 @test "bad input: one clear line, the right status, and nothing left" {
   must_fail 125 wb run --rm nosuch-image true
-  [ "$(wc -l <<<"$stderr")" -le 2 ]
+  [ "$(grep -c '^wb-' <<<"$stderr")" = 1 ]
   must_fail 125 wb run --rm --nosuch-flag busybox true
   must_fail 127 wb run --rm --net none busybox nosuch-command
   [[ $stderr == *nosuch-command* ]]
