@@ -155,7 +155,7 @@ END
 @test "run: the cgroup is joined, and is the root of what is seen" {
   wb-cgroup -n create --id g --pids-limit 20 |
     jq '.linux.namespaces = [{type: "pid"}, {type: "cgroup"}, {type: "mount"}]' >doc.json
-  wb-unshare run --doc doc.json -- sh -c 'cat /proc/self/cgroup >inside; cat /proc/1/cgroup >/dev/null; sleep 2' &
+  wb-unshare run --doc doc.json -- sh -c 'cat /proc/self/cgroup >inside; cat /proc/1/cgroup >/dev/null; sleep 4' &
   local pid=$! child
   eventually 5 test -s inside
   child=$(pgrep -P $pid)

@@ -59,10 +59,14 @@ vm_fill_root () {
   mkdir -p "$root"/{usr/{bin,sbin,lib,lib64},etc,dev,proc,sys,run,tmp,var/{lib,tmp,log},root,src,home,mnt}
   for name in bin sbin lib lib64; do ln -s "usr/$name" "$root/$name"; done
   chmod 1777 "$root/tmp" "$root/var/tmp"
-  echo "$list" | cut -d' ' -f1 | xargs dpkg-query -L | grep -vE '^/\.?$|^/usr/share/(doc|man|info|locale|lintian)/' |
-    grep -vE '^(/bin|/sbin|/lib|/lib64|package diverts|diverted by)' >"$root/../list" || true
-  echo "$list" | cut -d' ' -f1 | xargs dpkg-query -L | grep -E '^/(bin|sbin|lib|lib64)/' | sed 's,^,/usr,' >>"$root/../list"
-  printf '%s\n' /etc/alternatives /etc/alternatives/* /etc/pam.d/* /etc/ld.so.cache /usr/bin/awk /usr/bin/which /usr/bin/nawk >>"$root/../list"
+  {
+    # Where /usr is merged the old names are links, and what lies behind them is named anew.
+    echo "$list" | cut -d' ' -f1 | xargs dpkg-query -L | sed -E 's,^/(bin|sbin|lib|lib64)/,/usr/&,; s,//,/,' |
+      grep -vE '^/\.?$|^/(bin|sbin|lib|lib64)$|^/usr/share/(doc|man|info|locale|lintian)/|diverts|diverted'
+    # What packages do not list: the alternatives and the links to them, PAM's common files, the loader's cache.
+    printf '%s\n' /etc/alternatives /etc/alternatives/* /etc/pam.d/* /etc/ld.so.cache
+    find /usr/bin /usr/sbin -type l -lname '/etc/alternatives/*'
+  } >"$root/../list"
   sort -u "$root/../list" | while IFS= read -r name; do
     if [ -e "$name" ] || [ -L "$name" ]; then echo "${name#/}"; fi
   done | tar -C / --no-recursion -cf - -T - | tar -C "$root" --keep-directory-symlink -xf -
@@ -73,7 +77,7 @@ vm_fill_root () {
   printf 'root:x:0:0:root:/root:/bin/bash\nuser:x:1000:1000::/home/user:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n' \
     >"$root/etc/passwd"
   printf 'root:x:0:\ntty:x:5:\nuser:x:1000:\nnogroup:x:65534:\n' >"$root/etc/group"
-  printf 'root:*:::::::\nuser:*:::::::\n' >"$root/etc/shadow"
+  printf '%s:*:19000::::::\n' root user nobody >"$root/etc/shadow"
   printf 'user:100000:65536\n' | tee "$root/etc/subuid" >"$root/etc/subgid"
   printf '127.0.0.1 localhost\n' >"$root/etc/hosts"
   printf 'nameserver 192.0.2.53\n' >"$root/etc/resolv.conf"
