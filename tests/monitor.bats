@@ -321,6 +321,8 @@ EOF
   eventually 5 shows '^42'
   client=$(pgrep -f '^wb-monitor attach d$' -n)
   kill -TERM "$client"
+  # What is typed while it lives goes into the container.
+  eventually 5 gone "$client"
   type_keys 'echo "term-$?"; stty -a | grep -o "[-]*icanon"' Enter
   eventually 5 shows 'term-143'
   eventually 5 shows '^icanon'
@@ -365,6 +367,34 @@ EOF
   wb stop -t 0 always >/dev/null
   [ "$(state always status)" = exited ]
   [ "$(state always stopped)" = true ]
+}
+
+@test "health: starting, healthy, unhealthy, and what was said" {
+  health () { [ "$(state h "health.$1")" = "$2" ]; }
+  start --name h --health-cmd 'echo "is $(cat /tmp/well)"; test -e /tmp/well' --health-interval 300ms \
+    --health-retries 2 busybox sh -c 'sleep 0.1; echo good >/tmp/well; exec sleep 1000'
+  health status starting
+  wb ps | grep -q 'health: starting'
+  eventually 5 health status healthy
+  wb ps | grep -q '(healthy)'
+  [ "$(state h 'health.log[-1].Output')" = 'is good' ]
+  wb exec h rm /tmp/well
+  eventually 5 health status unhealthy
+  [ "$(state h health.failingStreak)" -ge 2 ]
+  [ "$(state h 'health.log[-1].ExitCode')" = 1 ]
+  wb exec h touch /tmp/well
+  eventually 5 health status healthy
+  [ "$(state h 'health.log|length')" -le 5 ]
+}
+
+@test "health: a check that does not answer is killed" {
+  start --name slow --health-cmd 'sleep 777' --health-interval 200ms --health-timeout 300ms --health-retries 1 \
+    busybox sleep 1000
+  eventually 5 [ "$(state slow health.status)" != '' ]
+  eventually 5 sh -c "[ \"\$(jq -r .wb.state.health.status $WB_ROOT/containers/$(readlink "$WB_ROOT/names/slow")/config.json)\" = unhealthy ]"
+  [ "$(state slow 'health.log[-1].ExitCode')" = -1 ]
+  wb rm -f slow
+  ! pgrep -f 'sleep 777' || return 1
 }
 
 @test "two monitors of one container: the second is refused" {

@@ -52,7 +52,7 @@ wb_dry_run () {
     printf 'id=$(wb-spec -n run%s |\n' "$(wb_quote "$@")"
     printf '%s\n' "$wb_stages" | while read -r stage; do printf '    %s |\n' "$stage"; done
     printf '    wb-state put --quiet) &&\n'
-    printf 'wb-monitor run --finish "$WB_FLOWS/finish.sh" "$id" --'
+    printf 'wb-monitor run --finish "$WB_FLOWS/finish.sh" --health "$WB_FLOWS/health.sh" "$id" --'
     printf ' \\\n    %s' 'wb-unshare run --doc 3 --status-fd 4 --' 'wb-rootfs enter --doc 3 --status-fd 4 --' \
         'wb-confine --doc 3 --status-fd 4'
     printf '\n'

@@ -17,6 +17,9 @@ pub struct RunArgs {
     /// Run this program with the container's id when the container has ended, and wait for it
     #[arg(long, value_name = "PROGRAM")]
     finish: Option<OsString>,
+    /// Check the container's health with this program, which runs the document's process in the container
+    #[arg(long, value_name = "PROGRAM")]
+    health: Option<OsString>,
     /// Leave as soon as the container runs, and print its id
     #[arg(short, long, conflicts_with = "attach")]
     detach: bool,
@@ -61,6 +64,7 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Error> {
         settings,
         chain: args.chain,
         finish: args.finish,
+        health: args.health,
         size,
         wanted,
     };

@@ -2,7 +2,8 @@
 
 use super::birth::{self, Birth, News};
 use super::finish::Finish;
-use super::record::End;
+use super::health::Health;
+use super::record::{End, Record};
 use super::stdio::{STREAMS, Stdio};
 use super::{Monitor, Outcome, Phase, SOCKET, oom, store};
 use crate::message::Answer;
@@ -32,6 +33,7 @@ impl Monitor {
         }
         // Whoever ended has said before who it was.
         self.on_status();
+        self.check_health(Health::listen);
         // One SIGCHLD may stand for several.
         while let Some(status) = child::reap() {
             let (Some(pid), Some(code)) = (status.pid(), process::exit_code(status)) else { continue };
@@ -42,6 +44,8 @@ impl Monitor {
                 let end = End { code, oom_killed: code == 137 && ooms > self.ooms.1 };
                 self.ooms.1 = ooms;
                 self.on_end(end);
+            } else if self.is_probe(pid.as_raw(), code) {
+                // Written down.
             } else if let Phase::Finishing(finish) = &mut self.phase {
                 if finish.pid == pid {
                     let note = finish.note(code);
@@ -90,7 +94,25 @@ impl Monitor {
         }
         if let Some(end) = self.ended.take() {
             self.on_end(end);
+        } else if let (Some(check), Some(program)) = (&self.check, &self.task.health) {
+            match Health::begin(check.clone(), program.clone(), &self.record) {
+                Ok(health) => self.health = Some(health),
+                Err(error) => self.add_note(&error.to_string()),
+            }
         }
+    }
+
+    /// Does something with the checks, if there are any. Where a result cannot be written, the next one may.
+    pub(super) fn check_health(&mut self, act: impl FnOnce(&mut Health, &Record) -> Result<(), Error>) {
+        let done = self.health.as_mut().map_or(Ok(()), |health| act(health, &self.record));
+        if let Err(error) = done {
+            self.add_note(&error.to_string());
+        }
+    }
+
+    fn is_probe(&mut self, pid: i32, code: u8) -> bool {
+        let known = self.health.as_mut().map(|health| health.reaped(pid, code, &self.record));
+        known.transpose().unwrap_or_default().unwrap_or_default()
     }
 
     fn on_failure(&mut self, failure: &Failure) {
@@ -121,6 +143,7 @@ impl Monitor {
         if !matches!(self.phase, Phase::Running) {
             return;
         }
+        self.health = None;
         // The kernel ends all processes of a pid namespace before it reports the first: nothing is written any more.
         for stream in STREAMS {
             let mut turns = 0;

@@ -4,6 +4,7 @@
 pub mod birth;
 mod feed;
 mod finish;
+mod health;
 mod life;
 mod log;
 mod oom;
@@ -17,6 +18,7 @@ use crate::message::{Answer, Request, Streams};
 use crate::settings::Settings;
 use birth::Birth;
 use finish::Finish;
+use health::{Check, Health};
 use log::{Log, Stream};
 use nix::sys::signal::Signal;
 use record::{End, Record};
@@ -57,6 +59,8 @@ pub struct Task {
     pub chain: Vec<OsString>,
     /// The clean-up program.
     pub finish: Option<OsString>,
+    /// The program that runs a health check in the container.
+    pub health: Option<OsString>,
     /// The size of the user's terminal.
     pub size: Option<Size>,
     /// What the client that waits in the foreground wants.
@@ -111,6 +115,8 @@ struct Monitor {
     quick_restarts: u32,
     /// The file that counts out-of-memory kills, and how many of them are known.
     ooms: (Option<PathBuf>, u64),
+    check: Option<Check>,
+    health: Option<Health>,
     note: String,
     /// Whether something has happened lately.
     restless: bool,
@@ -123,6 +129,7 @@ enum Token {
     Listener,
     Status,
     Complaints,
+    Health,
     Output(Stream),
     Viewer(usize),
     Lagging(usize, Stream),
@@ -169,6 +176,7 @@ impl Monitor {
         // One that a killed monitor left; the lock says that there is no other.
         std::fs::remove_file(&path).ok();
         let listener = socket::listen_at(&path).context(|| path.display().to_string())?;
+        let check = Check::of(&task.document)?;
         let stdio = Stdio::new(&task.settings, task.size)?;
         let birth = Birth::start(&task.chain, &task.document, &stdio.theirs)?;
         let directory = task.place.container(&task.id);
@@ -196,6 +204,8 @@ impl Monitor {
             started_at: None,
             quick_restarts: 0,
             ooms: (counter, 0),
+            check,
+            health: None,
             note: String::new(),
             restless: true,
             buffer: vec![0; READ_BYTES].into(),
@@ -219,6 +229,8 @@ impl Monitor {
                 Phase::Waiting(until) => Some(until),
                 _ => self.restless.then(|| Instant::now() + REST),
             };
+            let due = self.health.as_ref().map(Health::deadline);
+            let deadline = deadline.into_iter().chain(due).min();
             if set.wait(deadline).is_err() {
                 continue;
             }
@@ -238,6 +250,7 @@ impl Monitor {
                     self.again();
                 }
             }
+            self.check_health(Health::tick);
             self.viewers.retain(|viewer| !viewer.is_gone());
         }
         self.farewell();
@@ -255,6 +268,9 @@ impl Monitor {
                 }
             }
             _ => {}
+        }
+        for fd in self.health.iter().flat_map(Health::descriptors) {
+            set.add(fd, poll::IN, Token::Health);
         }
         if !self.viewers.iter().any(Viewer::holds_up) {
             for stream in STREAMS {
@@ -285,6 +301,7 @@ impl Monitor {
                     finish.listen();
                 }
             }
+            Token::Health => self.check_health(Health::listen),
             Token::Output(stream) => {
                 self.take_output(stream);
             }

@@ -48,7 +48,7 @@ impl Record {
             ] {
                 set(document, member, value)?;
             }
-            for member in ["exitCode", "stopped", "error", "logFailure"] {
+            for member in ["exitCode", "stopped", "error", "logFailure", "health"] {
                 document.remove(&format!("/wb/state/{member}"));
             }
             Ok(())
@@ -89,6 +89,16 @@ impl Record {
             }
             Ok(())
         })
+    }
+
+    /// What the checks say, while it runs.
+    pub fn health(&self, health: &serde_json::Value) -> Result<(), Error> {
+        self.update(Durability::Visible, |document| set(document, "health", health.clone()))
+    }
+
+    /// The record as it is now.
+    pub fn read(&self) -> Result<Document, Error> {
+        record::read(&self.place, &self.id)
     }
 
     fn update(
