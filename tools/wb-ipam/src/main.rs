@@ -96,7 +96,7 @@ fn run() -> Result<ExitCode, Error> {
         }
         Verb::Add(whose) => Filter::doing(TOOL, "add").run(&cli.filter, |doc| {
             whose.fill(doc)?;
-            lease::add(&place, doc)
+            wb_store::network::at_birth(doc, |doc| lease::add(&place, doc))
         }),
         Verb::Del(whose) => Filter::undoing(TOOL, "del").run(&cli.filter, |doc| {
             whose.fill(doc)?;
