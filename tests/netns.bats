@@ -373,6 +373,17 @@ options ndots:2" ]
   host ip link del br0
 }
 
+@test "where a container is about to start, a failure has docker's status" {
+  for doc in '{"process":{},"wb":{"id":"a","network":{"name":"nosuch"}}}' '{"wb":{"id":"a","network":{"name":"nosuch"}}}'; do
+    want=1
+    case $doc in *process*) want=125 ;; esac
+    must_fail $want host wb-ipam add <<<"$doc"
+    [ "${stderr%%$'\n'*}" = "wb-ipam: add: no such network: nosuch" ]
+    must_fail $want host wb-netns add < <(jq -c '.wb.network.result.ips = [{"address":"198.18.7.2/24"}]' <<<"$doc")
+    [ "${stderr%%$'\n'*}" = "wb-netns: add: no such network: nosuch" ]
+  done
+}
+
 @test "networks: made, listed, shown, refused while in use, removed" {
   network mine --subnet 10.66.0.0/24 --label a=b -o bridge=br-mine
   [ "$(host wb-netns network list -q)" = mine ]
