@@ -91,7 +91,7 @@ impl Client {
             if !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Ok(answer);
             }
-            at = self.follow(&at, &answer).map_err(Failure::Final)?;
+            at = self.redirect(&at, &answer).map_err(Failure::Final)?;
         }
         Err(Failure::Final(Error::new(format!("{}: more than {MAX_REDIRECTS} redirects", url.authority()))))
     }
@@ -135,10 +135,16 @@ impl Client {
         answer.map_err(|error| failure(url, &error))
     }
 
-    fn follow(&self, at: &Url, answer: &Response<Body>) -> Result<Url, Error> {
-        let host = at.authority();
+    fn redirect(&self, at: &Url, answer: &Response<Body>) -> Result<Url, Error> {
         let location = answer.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
-        let location = location.ok_or_else(|| Error::new(format!("{host}: a redirect to nowhere")))?;
+        let location =
+            location.ok_or_else(|| Error::new(format!("{}: a redirect to nowhere", at.authority())))?;
+        self.follow(at, location)
+    }
+
+    /// Where a `Location` seen at `at` leads; never from https to http.
+    pub fn follow(&self, at: &Url, location: &str) -> Result<Url, Error> {
+        let host = at.authority();
         let next = at.join(location).map_err(|error| error.within(format!("{host}: redirect")))?;
         if at.is_https() && !next.is_https() && self.verify {
             return Err(Error::new(format!("{host}: redirect from https to {}", next.authority()))

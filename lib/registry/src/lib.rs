@@ -9,12 +9,15 @@ mod certs;
 mod client;
 pub mod credentials;
 mod guard;
+pub mod progress;
 mod registry;
 mod retry;
 mod tls;
+mod upload;
 mod url;
 
 pub use access::Access;
 pub use auth::Login;
 pub use registry::{Answer, Content, Registry, check_login, scope};
+pub use upload::{Sent, Upload};
 pub use url::Url;

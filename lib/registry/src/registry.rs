@@ -9,6 +9,7 @@ use crate::retry::{self, Tries};
 use crate::url::Url;
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use ureq::Body;
 use ureq::http::{Method, Response, header};
 use wb_doc::{Context, Error};
@@ -35,8 +36,20 @@ pub struct Answer {
     pub status: u16,
     /// Where `Location` leads.
     pub location: Option<Url>,
+    /// The last byte of `Range: 0-LAST`: how much of an upload the registry has.
+    pub last_byte: Option<u64>,
+    /// `Docker-Content-Digest`: what the registry takes the content to be.
+    pub digest: Option<String>,
     /// The registry's own words, if it refused.
     pub said: String,
+}
+
+/// How a request went.
+pub(crate) enum Outcome<T> {
+    /// It was answered.
+    Answer(T),
+    /// It broke, or the registry is busy: the same may work after so long.
+    Again(Option<Duration>, Error),
 }
 
 /// One repository of a registry.
@@ -65,12 +78,12 @@ impl Registry {
         self.base.with_path(&format!("/v2/{}/{kind}/{selector}", self.reference.path))
     }
 
-    pub(crate) fn idle(&self) -> std::time::Duration {
+    pub(crate) fn idle(&self) -> Duration {
         self.client.idle()
     }
 
-    /// A request other than GET, repeated while that makes sense: HEAD, and POST, PATCH, PUT or DELETE with their
-    /// `content`. Whatever the registry says in the end is the answer, an error status too.
+    /// A request repeated while that makes sense: HEAD, and POST, PATCH, PUT or DELETE with their `content`; redirects
+    /// are not followed. Whatever the registry says in the end is the answer, an error status too.
     pub fn send(
         &self,
         method: &Method,
@@ -79,6 +92,22 @@ impl Registry {
         content: Option<&Content>,
     ) -> Result<Answer, Error> {
         let mut tries = Tries::new();
+        loop {
+            match self.send_once(method, url, headers, content)? {
+                Outcome::Answer(answer) => return Ok(answer),
+                Outcome::Again(after, error) => tries.wait(after, &error)?,
+            }
+        }
+    }
+
+    /// As [`Registry::send`], but what is worth another try is left to the caller.
+    pub(crate) fn send_once(
+        &self,
+        method: &Method,
+        url: &Url,
+        headers: &[(&str, &str)],
+        content: Option<&Content>,
+    ) -> Result<Outcome<Answer>, Error> {
         let mut refused = 0;
         loop {
             let authorization = self.auth.header().filter(|_| url.same_origin(&self.base));
@@ -87,29 +116,52 @@ impl Registry {
                 None => (Box::new(std::io::empty()), 0),
             };
             let sent = self.client.send(method, url, headers, authorization.as_deref(), &mut body, size);
-            let Some(answer) = self.judge(sent, &mut tries)? else { continue };
+            let answer = match self.judge(sent)? {
+                Outcome::Answer(answer) => answer,
+                Outcome::Again(after, error) => return Ok(Outcome::Again(after, error)),
+            };
             match answer.status().as_u16() {
                 401 if refused < 2 => {
                     refused += 1;
                     self.auth.answer(&self.client, authorization.as_deref(), answer.headers())?;
                 }
-                status => {
-                    let location = answer.headers().get(header::LOCATION);
-                    let location = location.and_then(|value| value.to_str().ok());
-                    let location = location.map(|location| url.join(location)).transpose()?;
-                    let said = if status < 400 { String::new() } else { explain(answer) };
-                    return Ok(Answer { status, location, said });
-                }
+                _ => return self.answer(url, answer).map(Outcome::Answer),
             }
         }
     }
 
-    /// `None` where the request is worth another try, which has been waited for.
-    fn judge(
-        &self,
-        sent: Result<Response<Body>, Failure>,
-        tries: &mut Tries,
-    ) -> Result<Option<Response<Body>>, Error> {
+    fn answer(&self, url: &Url, answer: Response<Body>) -> Result<Answer, Error> {
+        let status = answer.status().as_u16();
+        let text = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
+        let location = match text("location") {
+            // Only for what follows: an error's Location leads nowhere.
+            Some(location) if status < 300 => Some(self.client.follow(url, location)?),
+            _ => None,
+        };
+        let last_byte = text("range")
+            .and_then(|range| range.strip_prefix("bytes=").unwrap_or(range).strip_prefix("0-")?.parse().ok());
+        let digest = text("docker-content-digest").map(str::to_owned);
+        let said = if status < 400 { String::new() } else { explain(answer) };
+        Ok(Answer { status, location, last_byte, digest, said })
+    }
+
+    /// The error that a refusal is.
+    pub(crate) fn refused(&self, status: u16, why: &str, what: &str) -> Error {
+        let host = self.base.authority();
+        match status {
+            404 => Error::new(format!("{host}: no {what} in {} ({why})", self.reference.path)),
+            401 | 403 => {
+                let error = Error::new(format!("{host}: access to {} denied ({why})", self.reference.path));
+                error.hint(format!(
+                    "the repository may not exist, or need `wb login {}`",
+                    self.reference.domain
+                ))
+            }
+            _ => Error::new(format!("{host}: {what}: {status} {why}")),
+        }
+    }
+
+    fn judge(&self, sent: Result<Response<Body>, Failure>) -> Result<Outcome<Response<Body>>, Error> {
         let answer = match sent {
             Ok(answer) => answer,
             Err(Failure::Final(error) | Failure::Untrusted(error)) => return Err(error),
@@ -117,8 +169,7 @@ impl Registry {
                 return Err(error);
             }
             Err(Failure::Unreachable(error) | Failure::Broken(error)) => {
-                tries.wait(None, &error)?;
-                return Ok(None);
+                return Ok(Outcome::Again(None, error));
             }
         };
         self.has_answered.store(true, Ordering::Relaxed);
@@ -126,10 +177,12 @@ impl Registry {
         if matches!(status, 408 | 429 | 500 | 502 | 503 | 504) {
             let after = retry::retry_after(answer.headers());
             let why = explain(answer);
-            tries.wait(after, &Error::new(format!("{}: {status} {why}", self.base.authority())))?;
-            return Ok(None);
+            return Ok(Outcome::Again(
+                after,
+                Error::new(format!("{}: {status} {why}", self.base.authority())),
+            ));
         }
-        Ok(Some(answer))
+        Ok(Outcome::Answer(answer))
     }
 
     /// A GET that is repeated while that makes sense; the answer is 200, 206 or 416.
@@ -144,7 +197,13 @@ impl Registry {
         loop {
             let authorization = self.auth.header();
             let sent = self.client.get(url, headers, authorization.as_deref());
-            let Some(answer) = self.judge(sent, &mut tries)? else { continue };
+            let answer = match self.judge(sent)? {
+                Outcome::Answer(answer) => answer,
+                Outcome::Again(after, error) => {
+                    tries.wait(after, &error)?;
+                    continue;
+                }
+            };
             match answer.status().as_u16() {
                 200 | 206 | 416 => return Ok(answer),
                 401 if refused < 2 => {
@@ -157,19 +216,8 @@ impl Registry {
     }
 
     fn refusal(&self, answer: Response<Body>, what: &str) -> Error {
-        let (status, host) = (answer.status().as_u16(), self.base.authority());
-        let why = explain(answer);
-        match status {
-            404 => Error::new(format!("{host}: no {what} in {} ({why})", self.reference.path)),
-            401 | 403 => {
-                let error = Error::new(format!("{host}: access to {} denied ({why})", self.reference.path));
-                error.hint(format!(
-                    "the repository may not exist, or need `wb login {}`",
-                    self.reference.domain
-                ))
-            }
-            _ => Error::new(format!("{host}: {what}: {status} {why}")),
-        }
+        let status = answer.status().as_u16();
+        self.refused(status, &explain(answer), what)
     }
 
     fn fetch_manifest(&self, selector: &str) -> Result<(Option<String>, Vec<u8>), Error> {

@@ -41,6 +41,12 @@ impl Url {
         Self { uri: text.parse().unwrap_or_else(|_| self.uri.clone()), https: self.https }
     }
 
+    /// The same URL with one more parameter; its value needs no escaping.
+    pub fn with_parameter(&self, parameter: &str) -> Result<Self, Error> {
+        let separator = if self.uri.query().is_some() { '&' } else { '?' };
+        Self::parse(&format!("{}{separator}{parameter}", self.uri))
+    }
+
     /// Where a `Location` seen at this URL leads (RFC 3986, section 5.2, without dot segments).
     pub fn join(&self, location: &str) -> Result<Self, Error> {
         if location.split(['/', '?']).next().is_some_and(|start| start.contains(':')) {

@@ -1,6 +1,6 @@
 //! wb-image: the image store, an OCI image layout.
 //!
-//! Usage: `wb-image list | inspect | history | tag | rm | import | commit | save | load | gc`
+//! Usage: `wb-image list | inspect | history | tag | rm | import | commit | save | load | push | gc`
 
 mod build;
 mod change;
@@ -14,6 +14,7 @@ mod list;
 mod load;
 mod names;
 mod out;
+mod push;
 mod rm;
 mod save;
 mod tag;
@@ -43,6 +44,7 @@ enum Verb {
     History(history::Args),
     Save(save::Args),
     Load(load::Args),
+    Push(push::Args),
     Gc(gc::Args),
 }
 
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         Verb::History(args) => wb_doc::main("wb-image: history", || history::run(&args)),
         Verb::Save(args) => wb_doc::main("wb-image: save", || save::run(&args)),
         Verb::Load(args) => wb_doc::main("wb-image: load", || load::run(&args)),
+        Verb::Push(args) => wb_doc::main("wb-image: push", || push::run(&args)),
         Verb::Gc(args) => wb_doc::main("wb-image: gc", || gc::run(&args)),
     }
 }

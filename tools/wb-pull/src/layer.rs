@@ -1,6 +1,5 @@
 //! One layer, in one pass: fetch, hash the compressed bytes, store the blob, inflate, unpack.
 
-use crate::progress::Bar;
 use crate::source::Source;
 use crate::unpack::{Fed, Unpack};
 use flate2::bufread::MultiGzDecoder;
@@ -8,6 +7,7 @@ use std::io::{self, BufRead, Read, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use wb_doc::{Context, Error};
+use wb_registry::progress::Bar;
 use wb_store::Place;
 use wb_store::image::{BlobWriter, Descriptor, Digest, Hasher, ImageStore, media};
 

@@ -7,7 +7,6 @@ mod layer;
 mod login;
 mod merge;
 mod oci_layout;
-mod progress;
 mod pull;
 mod source;
 mod unpack;

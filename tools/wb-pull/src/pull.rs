@@ -4,7 +4,6 @@ use crate::When;
 use crate::docker_archive::DockerArchive;
 use crate::layer::{Layer, Work};
 use crate::oci_layout::OciLayout;
-use crate::progress::{Progress, Show, size};
 use crate::source::{Origin, Source};
 use std::collections::VecDeque;
 use std::io::Read;
@@ -12,6 +11,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use wb_doc::{Context, Error};
+use wb_registry::progress::{Progress, Show, size};
 use wb_registry::{Access, Registry};
 use wb_store::Place;
 use wb_store::image::{

@@ -146,7 +146,6 @@ impl State {
 
 impl Bar {
     /// A bar nobody sees.
-    #[cfg(test)]
     pub fn hidden() -> Self {
         let state = State { name: String::new(), size: 0, at: AtomicU64::new(0), end: Mutex::new(None) };
         Self { state: Arc::new(state), progress: None }
@@ -158,6 +157,11 @@ impl Bar {
         if let Some(progress) = self.progress.as_ref().filter(|progress| progress.show == Show::Bars) {
             progress.redraw(false);
         }
+    }
+
+    /// So many bytes in all, where it goes on from another place.
+    pub fn set(&self, bytes: u64) {
+        self.state.at.store(bytes, Ordering::Relaxed);
     }
 
     /// The layer is there; `how` it came.
