@@ -1,0 +1,117 @@
+#!/usr/bin/env bats
+# Images to and from docker and podman: what we push they pull, what they save we load, and the other way round.
+
+load lib/common
+load lib/layer
+
+setup () {
+  wb_setup
+  REGISTRY_PID='' dockerd_pid=''
+  export DOCKER_CONFIG=$WB_SCRATCH/docker HOME=$WB_SCRATCH XDG_RUNTIME_DIR=$WB_SCRATCH
+  mkdir docker && echo '{}' >docker/config.json
+}
+teardown () {
+  registry_stop
+  if [ -n "$dockerd_pid" ]; then
+    kill "$(cat docker.pid 2>/dev/null || echo "$dockerd_pid")" 2>/dev/null || true
+    wait "$dockerd_pid" 2>/dev/null || true
+  fi
+  cut -d' ' -f5 /proc/self/mountinfo | grep -F "$WB_SCRATCH/" | sort -r | xargs -r -n 1 umount -l
+  wb_teardown
+}
+
+# A docker of this test alone. It runs no containers, so that it needs no bridge and no rules.
+start_docker () {
+  require_program dockerd docker
+  docker=(docker -H "unix://$WB_SCRATCH/docker.sock")
+  env -u WB_ROOT -u WB_RUN dockerd --data-root "$WB_SCRATCH/docker.d" --exec-root "$WB_SCRATCH/docker.x" -p "$WB_SCRATCH/docker.pid" \
+    -H "unix://$WB_SCRATCH/docker.sock" --bridge none --iptables=false --ip-forward=false --ip-masq=false \
+    --insecure-registry 127.0.0.0/8 >docker.log 2>&1 3>&- </dev/null &
+  dockerd_pid=$!
+  eventually 30 "${docker[@]}" version >/dev/null 2>&1 || {
+    tail docker.log >&2
+    return 1
+  }
+}
+
+use_podman () {
+  require_program podman
+  podman=(podman --root "$WB_SCRATCH/podman" --runroot "$WB_SCRATCH/podman-run" --tmpdir "$WB_SCRATCH/podman-tmp"
+    --cgroup-manager cgroupfs --storage-driver vfs)
+}
+
+# An image of two layers with a whiteout, its configuration not the default one.
+make_image () {
+  make_busybox_image
+  wb-spec -n run --name c -e GREETING=hello busybox sh | wb-state create | wb-pull | wb-rootfs mount | wb-state put >c.json
+  merged=$(jq -r .wb.rootfs.merged c.json)
+  echo new >"$merged/etc/new"
+  rm "$merged/etc/os-release"
+  chown 7:8 "$merged/etc/new"
+  # shellcheck disable=SC2016 # the container's variable
+  wb-image commit --container c -c 'CMD ["sh","-c","echo $GREETING"]' -c 'LABEL a=b' mine:1 >/dev/null
+  wb-rootfs umount --purge <c.json | wb-state rm >/dev/null
+  id=$(wb-image inspect mine:1 | jq -r '.[0].Id')
+  diff_ids=$(wb-image inspect mine:1 | jq -c '.[0].RootFS.Layers')
+}
+
+# The image that an engine ($*) shows as $image is ours.
+is_ours () {
+  "$@" image inspect "$image" >theirs.json
+  [ "$(jq -c '.[0].RootFS.Layers' theirs.json)" = "$diff_ids" ]
+  [ "$(jq -r '.[0].Id' theirs.json | sed 's/^sha256://')" = "${id#sha256:}" ]
+  # shellcheck disable=SC2016 # the container's variable
+  [ "$(jq -c '.[0].Config | [.Cmd, .Labels]' theirs.json)" = '[["sh","-c","echo $GREETING"],{"a":"b"}]' ]
+}
+
+@test "what wb pushes docker and podman pull, with the same id, layers and configuration" {
+  make_image
+  start_docker
+  use_podman
+  registry_start
+  image=$REGISTRY/team/mine:1
+  wb push -q mine:1 "$image"
+  within 60 "${docker[@]}" pull -q "$image"
+  is_ours "${docker[@]}"
+  within 60 "${podman[@]}" pull -q --tls-verify=false "$image"
+  is_ours "${podman[@]}"
+  # And what they push, under another name, comes back to us as the same image.
+  "${docker[@]}" tag "$image" "$REGISTRY/docker/back:1"
+  within 60 "${docker[@]}" push -q "$REGISTRY/docker/back:1"
+  within 60 "${podman[@]}" push -q --tls-verify=false "$image" "$REGISTRY/podman/back:1"
+  rm -rf "$WB_ROOT"
+  for name in docker podman; do
+    [ "$(wb-pull -n -q --print id "$REGISTRY/$name/back:1")" = "$id" ]
+  done
+}
+
+@test "what wb saves docker and podman load; what they save wb loads" {
+  make_image
+  start_docker
+  use_podman
+  image=mine:1
+  wb save -o ours.tar mine:1
+  "${docker[@]}" load -q -i ours.tar
+  is_ours "${docker[@]}"
+  "${podman[@]}" load -q -i ours.tar
+  image=localhost/mine:1
+  "${podman[@]}" image exists "$image" || image=docker.io/library/mine:1
+  is_ours "${podman[@]}"
+  "${docker[@]}" tag mine:1 two:2
+  "${docker[@]}" save -o docker.tar mine:1 two:2
+  "${podman[@]}" save -q --format docker-archive -o podman-docker.tar "$image"
+  "${podman[@]}" save -q --format oci-archive -o podman-oci.tar "$image"
+  for archive in docker podman-docker podman-oci; do
+    rm -rf "$WB_ROOT"
+    wb load -q -i "$archive.tar" >names
+    [ "$(wb-image list -q --no-trunc)" = "$id" ]
+    [ "$(wb-image inspect "$id" | jq -c '.[0].RootFS.Layers')" = "$diff_ids" ]
+    # The layers are there, unpacked, with what the image says.
+    top=$WB_ROOT/layers/sha256/$(jq -r '.[-1][7:]' <<<"$diff_ids")
+    [ "$(stat -c %u:%g "$top/etc/new")" = 7:8 ]
+    [ "$(stat -c %F "$top/etc/os-release")" = "character special file" ]
+    case $archive in
+    docker) [ "$(paste -sd' ' names)" = "mine:1 two:2" ] ;;
+    esac
+  done
+}
