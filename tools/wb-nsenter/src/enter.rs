@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use wb_doc::{Context, Error};
 use wb_sys::clone::{Clone3, Cloned, clone3};
-use wb_sys::{Errno, cgroup, child, process, program, tty};
+use wb_sys::{Errno, cgroup, child, credentials, process, program, tty};
 
 /// The next program, opened before anything is joined.
 #[derive(Debug)]
@@ -150,4 +150,22 @@ pub fn session(terminal: bool) -> Result<(), Error> {
         Err(errno) => Err(Error::errno("process.terminal: standard input", errno)
             .hint("wb-monitor gives the process a terminal")),
     }
+}
+
+/// Root of the user namespace that was joined, where it has a root. The capabilities it gives are lost at the next
+/// execve(2) by everybody else.
+pub fn become_root() -> Result<(), Error> {
+    match credentials::setgroups(&[]) {
+        // Given up when the maps were written without privileges.
+        Ok(()) | Err(Errno::EPERM) => {}
+        Err(errno) => return Err(Error::errno("groups of the user namespace", errno)),
+    }
+    for (id, result) in [("group", credentials::setgid(0)), ("user", credentials::setuid(0))] {
+        match result {
+            // EINVAL: 0 is not in its map.
+            Ok(()) | Err(Errno::EINVAL) => {}
+            Err(errno) => return Err(Error::errno(format!("{id} 0 of the user namespace"), errno)),
+        }
+    }
+    Ok(())
 }

@@ -144,7 +144,7 @@ fn enter(opened: &[(Kind, OwnedFd)], command: &[OsString]) -> Result<ExitCode, E
         }
     })?;
     if joins(CloneFlags::CLONE_NEWUSER) {
-        become_root()?;
+        enter::become_root()?;
     }
     if !needs_child {
         return Err(next.become_it());
@@ -163,23 +163,6 @@ fn enter(opened: &[(Kind, OwnedFd)], command: &[OsString]) -> Result<ExitCode, E
             Ok(ExitCode::from(code))
         }
     }
-}
-
-/// Root of the user namespace that was joined, where it has a root.
-fn become_root() -> Result<(), Error> {
-    match credentials::setgroups(&[]) {
-        // Given up when the maps were written without privileges.
-        Ok(()) | Err(Errno::EPERM) => {}
-        Err(errno) => return Err(Error::errno("groups of the user namespace", errno)),
-    }
-    for (id, result) in [("group", credentials::setgid(0)), ("user", credentials::setuid(0))] {
-        match result {
-            // EINVAL: 0 is not in its map.
-            Ok(()) | Err(Errno::EINVAL) => {}
-            Err(errno) => return Err(Error::errno(format!("{id} 0 of the user namespace"), errno)),
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

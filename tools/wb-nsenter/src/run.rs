@@ -74,13 +74,17 @@ fn start(args: &ChainArgs, status: &mut Option<File>) -> Result<ExitCode, Error>
     match enter::make_child(&cgroups, status.is_some())? {
         Made::Child(born_inside) => {
             let settle = || {
+                cgroups.join(born_inside)?;
+                join(last, "whose root is the cgroup it is in by now")?;
+                if container.namespaces.contains(CloneFlags::CLONE_NEWUSER) {
+                    enter::become_root()?;
+                }
                 if let Some(attendant) = attendant {
+                    // After the change of ids, which would take it back.
                     let signal = nix::sys::signal::Signal::SIGKILL;
                     credentials::set_parent_death_signal(signal).context(|| "PR_SET_PDEATHSIG")?;
                     attendant.release().context(|| "signal mask")?;
                 }
-                cgroups.join(born_inside)?;
-                join(last, "whose root is the cgroup it is in by now")?;
                 enter::session(container.terminal)?;
                 for file in passed.iter().chain(status) {
                     fd::set_cloexec(file, false).context(|| "descriptors of the next program")?;

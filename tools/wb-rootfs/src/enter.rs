@@ -12,6 +12,7 @@ mod options;
 mod paths;
 mod plan;
 mod root;
+mod sysctl;
 mod trees;
 
 use next::Next;
@@ -110,6 +111,8 @@ fn build(plan: &Plan) -> Result<(), Error> {
     wb_sys::tree::clear_umask();
     let name = || format!("root {}", plan.root.display());
     let mut trees = Trees::inherited(plan)?;
+    // What wb-rootfs open has done already.
+    let network_is_set = trees.has_root() && plan.network.is_some();
     let tree = trees.complete(plan)?;
     mount::mount(
         None,
@@ -138,6 +141,7 @@ fn build(plan: &Plan) -> Result<(), Error> {
     let root = Root::new(tree);
     let attached = attach::all(plan, &mut trees, &root)?;
     devices::make(plan, console.as_ref(), &root)?;
+    sysctl::write(plan, network_is_set, &root)?;
     for path in &plan.readonly_paths {
         paths::protect(path, &root)?;
     }

@@ -61,7 +61,11 @@ impl Birth {
                     // Of a chain that waits in between; this one does not.
                     Ok(Report::Ready { .. }) => {}
                     // The first failure is the cause.
-                    Ok(Report::Failed { error }) => drop(self.failure.get_or_insert(error)),
+                    Ok(Report::Failed { mut error }) => {
+                        // Docker's rule: what failed before the command is 125, but for 126 and 127 of the command.
+                        error.code = error.code.max(125);
+                        self.failure.get_or_insert(error);
+                    }
                     Err(error) => self.fail(&error),
                 }
                 continue;

@@ -2,6 +2,7 @@
 
 use super::options::{Options, propagation};
 use crate::idmap::Maps;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use wb_doc::{Document, Error, escape, oci};
 use wb_sys::mount_fd::Propagation;
@@ -27,6 +28,10 @@ pub struct Plan {
     pub masked_paths: Vec<PathBuf>,
     /// `linux.readonlyPaths`.
     pub readonly_paths: Vec<PathBuf>,
+    /// Whether the process has a network namespace of its own.
+    pub own_network: bool,
+    /// `linux.sysctl`.
+    pub sysctl: BTreeMap<String, String>,
     /// Whether the process has a cgroup namespace of its own.
     pub own_cgroup_namespace: bool,
     /// The network namespace it joins, if that exists already.
@@ -89,6 +94,8 @@ impl Plan {
             terminal: document.read("/process/terminal")?.unwrap_or_default(),
             masked_paths: paths(document, "/linux/maskedPaths")?,
             readonly_paths: paths(document, "/linux/readonlyPaths")?,
+            own_network: namespaces.iter().any(|namespace| namespace.kind == "network"),
+            sysctl: document.read("/linux/sysctl")?.unwrap_or_default(),
             own_cgroup_namespace: namespaces.iter().any(|namespace| namespace.kind == "cgroup"),
             network: namespaces
                 .iter()
@@ -120,6 +127,8 @@ impl Plan {
             terminal: false,
             masked_paths: Vec::new(),
             readonly_paths: Vec::new(),
+            own_network: false,
+            sysctl: BTreeMap::new(),
             own_cgroup_namespace: false,
             network: None,
             maps: None,

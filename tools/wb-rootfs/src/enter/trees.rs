@@ -60,6 +60,10 @@ impl Trees {
                 _ => None,
             });
         }
+        if let Some(network) = plan.network.as_deref().filter(|_| !plan.sysctl.is_empty()) {
+            join_network(network)?;
+            super::sysctl::write_network(plan)?;
+        }
         Ok(trees)
     }
 
@@ -75,6 +79,11 @@ impl Trees {
             }
         }
         self.root.take().map_or_else(|| root(plan), Ok)
+    }
+
+    /// Whether the root is open already: `wb-rootfs open` has been run.
+    pub fn has_root(&self) -> bool {
+        self.root.is_some()
     }
 
     /// The source of the mount at `index`, if it is open already.
@@ -99,11 +108,16 @@ impl Trees {
 /// A sysfs that shows the devices of the network namespace at `network`, which this process joins for that, as the
 /// container will. That namespace belongs to the host, so root of the container's user namespace is refused one.
 fn sysfs_of(network: &Path, source: &str, mount: &Planned) -> Result<OwnedFd, Error> {
-    let name = || network.display().to_string();
-    let namespace = namespace::open(network).context(name)?;
-    namespace::setns(&namespace, CloneFlags::CLONE_NEWNET, "sysfs shows the network of its maker")
-        .context(name)?;
+    join_network(network)?;
     attach::make_filesystem("sysfs", source, &mount.options)
+}
+
+/// What is made and written from now on is this network's.
+fn join_network(path: &Path) -> Result<(), Error> {
+    let name = || path.display().to_string();
+    let namespace = namespace::open(path).context(name)?;
+    let why = "sysfs and sysctls are those of the network this process is in";
+    namespace::setns(&namespace, CloneFlags::CLONE_NEWNET, why).context(name)
 }
 
 fn root(plan: &Plan) -> Result<OwnedFd, Error> {
