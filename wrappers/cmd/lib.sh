@@ -10,10 +10,12 @@ wb_attend () {
         wb-confine --doc 3 --status-fd 4
 }
 
-# Undoes everything a container has on the machine, and forgets it.
+# Undoes everything a container has on the machine, and forgets it; what follows the name is for wb-state rm.
 wb_undo () {
-    wb-state get "$1" | wb-cgroup delete | wb-netns del | wb-ipam del | wb-rootfs umount --purge |
-        wb-state rm >/dev/null
+    undone=$1
+    shift
+    wb-state get "$undone" | wb-cgroup delete | wb-netns del | wb-ipam del | wb-rootfs umount --purge |
+        wb-state rm "$@" >/dev/null
 }
 
 # The default network is made on first use.

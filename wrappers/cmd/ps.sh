@@ -1,3 +1,3 @@
-# wb ps [-a] [-q] [-n NUMBER] [-l] [--no-trunc] [--filter KEY=VALUE] [--json]
+# wb ps [-a] [-q] [-n NUMBER] [-l] [-s] [--no-trunc] [--filter KEY=VALUE] [--json]
 # List containers.
 exec wb-state list --table "$@"

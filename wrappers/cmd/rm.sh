@@ -1,11 +1,13 @@
-# wb rm [-f] CONTAINER...
-# Remove containers that have ended; with -f running ones too.
+# wb rm [-f] [-v] CONTAINER...
+# Remove containers that have ended; with -f running ones too, with -v their anonymous volumes.
 . "$WB_FLOWS/lib.sh"
 
-force=
+force='' volumes=''
 while [ $# -gt 0 ]; do
     case $1 in
     -f | --force) force=1 ;;
+    -v | --volumes) volumes=--volumes ;;
+    -fv | -vf) force=1 volumes=--volumes ;;
     -*) wb_usage "unknown flag $1" ;;
     *) break ;;
     esac
@@ -19,6 +21,7 @@ wb_rm () {
         # A container that was to be removed at its end is gone by now.
         wb-state get "$1" >/dev/null 2>&1 || return 0
     fi
-    wb-state get --not-running "$1" >/dev/null && wb_undo "$1"
+    # shellcheck disable=SC2086 # a flag of ours
+    wb-state get --not-running "$1" >/dev/null && wb_undo "$1" $volumes
 }
 wb_each wb_rm "$@"

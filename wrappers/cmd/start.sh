@@ -1,5 +1,6 @@
 # wb start [-a] [-i] CONTAINER...
-# Start containers that were made or have ended.
+# wb start --boot
+# Start containers that were made or have ended; with --boot those that --restart wants to run after a boot.
 . "$WB_FLOWS/lib.sh"
 
 attach='--detach'
@@ -7,6 +8,15 @@ while [ $# -gt 0 ]; do
     case $1 in
     -a | --attach) attach='--attach' ;;
     -i | --interactive | -ai | -ia) attach='--attach --interactive' ;;
+    --boot)
+        # What the last boot has left goes first; then nobody else has to be named.
+        # shellcheck disable=SC2154 # the dispatcher's
+        "$wb_self" gc
+        due=$(wb-state list --due --quiet --no-trunc) || exit
+        [ -n "$due" ] || exit 0
+        # shellcheck disable=SC2086 # ids
+        set -- --boot $due
+        ;;
     -*) wb_usage "unknown flag $1" ;;
     *) break ;;
     esac
@@ -15,7 +25,8 @@ done
 [ $# -gt 0 ] || wb_usage 'name a container'
 wb_default_network
 
-wb_start () {
+# In a shell of its own: its end is to become the attendant.
+wb_start () (
     id=$(wb-state get --not-running "$1" | wb-rootfs mount | wb-ipam add | wb-netns add | wb-cgroup create |
         wb-state put --quiet) || {
         status=$?
@@ -24,7 +35,7 @@ wb_start () {
     }
     # shellcheck disable=SC2086 # flags of ours
     wb_attend $attach "$id"
-}
+)
 
 case $attach in
 --detach) wb_each wb_start "$@" ;;

@@ -1,3 +1,3 @@
 # wb update [OPTIONS] CONTAINER...
-# Change the limits of containers, also while they run.
-wb-spec -n update "$@" | wb-cgroup set | wb-state put --quiet
+# Change the limits and the restart policy of containers, also while they run.
+wb-spec -n update "$@" | wb-cgroup set | wb-state put --names

@@ -25,25 +25,44 @@ pub struct Filter {
     tool: &'static str,
     verb: &'static str,
     undoing: bool,
-    ids_only: bool,
+    instead: Instead,
+}
+
+/// What is printed instead of the document, for a shell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Instead {
+    Nothing,
+    Ids,
+    Names,
 }
 
 impl Filter {
     /// A verb that does something: it leaves a document that carries a failure alone.
     pub fn doing(tool: &'static str, verb: &'static str) -> Self {
-        Self { tool, verb, undoing: false, ids_only: false }
+        Self { tool, verb, undoing: false, instead: Instead::Nothing }
     }
 
     /// A verb that undoes: it acts on a failed document too, so that one failure does not keep the rest of a
     /// container on the machine. The first failure stays in the document.
     pub fn undoing(tool: &'static str, verb: &'static str) -> Self {
-        Self { tool, verb, undoing: true, ids_only: false }
+        Self { tool, verb, undoing: true, instead: Instead::Nothing }
     }
 
     /// Prints each document's id instead of the document, for a shell; nothing for one without an id.
     #[must_use]
     pub fn printing_ids(mut self, on: bool) -> Self {
-        self.ids_only = on;
+        if on {
+            self.instead = Instead::Ids;
+        }
+        self
+    }
+
+    /// Prints the names of those for which everything worked instead of the documents, as docker's commands do.
+    #[must_use]
+    pub fn printing_names(mut self, on: bool) -> Self {
+        if on {
+            self.instead = Instead::Names;
+        }
         self
     }
 
@@ -88,7 +107,12 @@ impl Filter {
             if let (0, Some(failure)) = (code, document.failure()) {
                 code = failure.code.max(1);
             }
-            let written = if self.ids_only { out.write_id(&document) } else { out.write(&document) };
+            let written = match self.instead {
+                Instead::Nothing => out.write(&document),
+                Instead::Ids => out.write_word(document.id().ok()),
+                Instead::Names if document.failure().is_some() => Ok(()),
+                Instead::Names => out.write_word(document.str_at("/wb/name").or(document.id().ok())),
+            };
             if let Err(error) = written {
                 if error.kind() == ErrorKind::BrokenPipe {
                     return ExitCode::from(141);
@@ -197,11 +221,8 @@ impl Output {
         Self { pretty: stdout.is_terminal(), out: stdout.lock() }
     }
 
-    fn write_id(&mut self, document: &Document) -> io::Result<()> {
-        match document.id() {
-            Ok(id) => writeln!(self.out, "{id}").and_then(|()| self.out.flush()),
-            Err(_) => Ok(()),
-        }
+    fn write_word(&mut self, word: Option<&str>) -> io::Result<()> {
+        word.map_or(Ok(()), |word| writeln!(self.out, "{word}").and_then(|()| self.out.flush()))
     }
 
     fn write(&mut self, document: &Document) -> io::Result<()> {

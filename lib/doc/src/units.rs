@@ -76,6 +76,31 @@ pub fn duration_ns(text: &str) -> Result<u64, Error> {
     if text.is_empty() || total > 9e18 { Err(wrong()) } else { Ok(total as u64) }
 }
 
+/// Bytes in docker's short form for what moves or lies somewhere, by thousands: `1.45kB`, `12.3MB`.
+pub fn human_size(bytes: u64) -> String {
+    human(bytes, 1000.0, &["B", "kB", "MB", "GB", "TB", "PB"], 3)
+}
+
+/// Bytes in docker's short form for memory, by 1024: `3.012MiB`.
+pub fn human_memory(bytes: u64) -> String {
+    human(bytes, 1024.0, &["B", "KiB", "MiB", "GiB", "TiB", "PiB"], 4)
+}
+
+/// At most so many significant `digits`, and no zeros at the end of a fraction.
+fn human(bytes: u64, step: f64, units: &[&str], digits: usize) -> String {
+    #[allow(clippy::cast_precision_loss, reason = "a few digits are shown")]
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= step && unit + 1 < units.len() {
+        value /= step;
+        unit += 1;
+    }
+    let whole = format!("{value:.0}").len();
+    let text = format!("{value:.*}", digits.saturating_sub(whole));
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    format!("{text}{}", units[unit])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,6 +119,20 @@ mod tests {
         }
         for text in ["", "m", "10x", "-5", "1e3", "99999999999999g"] {
             assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_as_docker_shows_them() {
+        for (bytes, size, memory) in [
+            (0, "0B", "0B"),
+            (999, "999B", "999B"),
+            (1450, "1.45kB", "1.416KiB"),
+            (2_000_000, "2MB", "1.907MiB"),
+            (123_456_789, "123MB", "117.7MiB"),
+            (1 << 30, "1.07GB", "1GiB"),
+        ] {
+            assert_eq!((human_size(bytes).as_str(), human_memory(bytes).as_str()), (size, memory));
         }
     }
 

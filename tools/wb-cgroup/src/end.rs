@@ -93,7 +93,8 @@ pub fn kill(group: &Group) -> Result<(), Error> {
     killed
 }
 
-fn members(group: &Group) -> Result<Vec<i32>, Error> {
+/// The processes of the cgroup and its descendants.
+pub fn members(group: &Group) -> Result<Vec<i32>, Error> {
     // On v1 any hierarchy lists every process; the freezer's is the one that can be frozen.
     let directory = group.paths.get("freezer").or_else(|| group.paths.values().next());
     let Some(directory) = directory else { return Ok(Vec::new()) };

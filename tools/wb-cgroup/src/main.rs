@@ -1,6 +1,7 @@
 //! wb-cgroup: limits and accounts of a container.
 //!
-//! `wb-cgroup [-n] create|set|stat|freeze|thaw|kill|delete [--id ID] [limits] < documents`
+//! `wb-cgroup [-n] create|set|stat|limits|procs|events|freeze|thaw|kill|delete [--id ID] [limits] < documents`
+//! `wb-cgroup stats [CONTAINER...]`
 //! `wb-cgroup enter ID -- COMMAND…`
 
 mod apply;
@@ -13,14 +14,16 @@ mod limits;
 mod plan;
 mod resources;
 mod stat;
+mod stats;
 
 use clap::{Parser, Subcommand};
 use group::Group;
 use hierarchy::Hierarchies;
 use resources::{LimitFlags, Resources};
 use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
-use wb_doc::{Document, Error, Filter, FilterArgs};
+use wb_doc::{Context as _, Document, Error, Filter, FilterArgs};
 use wb_store::Place;
 use wb_sys::{Errno, file, process};
 
@@ -55,6 +58,10 @@ enum Verb {
     },
     /// Put the accounts into wb.cgroup.stat
     Stat,
+    /// Print a table of what running containers use, once a second
+    Stats(stats::StatsArgs),
+    /// Print the processes' numbers, a line each
+    Procs,
     /// Read linux.resources back from the control files
     Limits,
     /// Print a line for each event: OOM kills, limits reached
@@ -90,6 +97,8 @@ fn run(cli: &Cli) -> Result<ExitCode, Error> {
         Verb::Stat => filter(Filter::doing(TOOL, "stat"), &mut |document| {
             document.set("/wb/cgroup/stat", stat::stat(&context.existing(document)?))
         }),
+        Verb::Stats(args) => stats::stats(&context.place, &context.hierarchies, args),
+        Verb::Procs => context.procs(&wb_doc::read_one(&cli.filter)?),
         Verb::Limits => filter(Filter::doing(TOOL, "limits"), &mut |document| {
             // The root cgroup has no limits.
             if document.str_at("/linux/cgroupsPath") == Some("/") {
@@ -186,6 +195,21 @@ impl Context {
         let mut all = before;
         all.paths.extend(group.paths);
         all.record(document)
+    }
+
+    fn procs(&self, document: &Document) -> Result<ExitCode, Error> {
+        if let Some(failure) = document.failure() {
+            // It was reported where it happened.
+            return Ok(ExitCode::from(failure.code.max(1)));
+        }
+        if document.str_at("/wb/state/status").is_some_and(|status| !matches!(status, "running" | "paused")) {
+            let name = document.str_at("/wb/name").unwrap_or_default();
+            return Err(Error::new(format!("container {name} is not running")));
+        }
+        let pids = end::members(&self.existing(document)?)?;
+        let lines: Vec<String> = pids.iter().map(|pid| format!("{pid}\n")).collect();
+        std::io::stdout().lock().write_all(lines.concat().as_bytes()).context(|| "writing the list")?;
+        Ok(ExitCode::SUCCESS)
     }
 
     fn enter(&self, name: &str, command: &[OsString]) -> Result<ExitCode, Error> {

@@ -51,6 +51,7 @@ pub struct Restart {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LogOptions {
+    driver: String,
     max_size: Option<Size>,
     max_file: Option<Size>,
 }
@@ -73,6 +74,11 @@ pub struct LogLimits {
 }
 
 impl LogOptions {
+    /// Whether nothing is to be logged: `--log-driver none`.
+    pub fn is_off(&self) -> bool {
+        self.driver == "none"
+    }
+
     /// The limits with the defaults filled in: 10 MiB, three files. A size of -1 is no limit.
     pub fn limits(&self) -> Result<LogLimits, Error> {
         let max_bytes = match &self.max_size {

@@ -70,6 +70,7 @@ pub fn kill(args: &KillArgs) -> Result<ExitCode, Error> {
         }
         send(&pidfd, number, "as asked")?;
         if deadly {
+            thaw(document)?;
             kill_rest(document)?;
             wait_for(&pidfd, Some(CLEAN_UP_TIMEOUT)).map(drop)?;
         }
@@ -112,6 +113,10 @@ fn end(
         if timeout != Some(Duration::ZERO) {
             send(process, number, "asks it to end")?;
         }
+        if timeout == Some(Duration::ZERO) {
+            send(process, Signal::SIGKILL as i32, "it gets no time")?;
+        }
+        thaw(document)?;
         if !wait_for(process, timeout)? {
             send(process, Signal::SIGKILL as i32, "it had its time")?;
             kill_rest(document)?;
@@ -144,6 +149,23 @@ fn send(pidfd: &OwnedFd, number: i32, why: &str) -> Result<(), Error> {
         Err(Errno::ESRCH) => Ok(()),
         other => other.context(|| format!("signal {}", process::signal_name(number))),
     }
+}
+
+/// Lets a paused container go on, once its signal waits for it: what is frozen can neither end nor be killed.
+fn thaw(document: &Document) -> Result<(), Error> {
+    if document.str_at("/wb/state/status") != Some("paused") {
+        return Ok(());
+    }
+    for (controller, name, value) in
+        [("freezer", "freezer.state", "THAWED"), ("unified", "cgroup.freeze", "0")]
+    {
+        let Some(directory) = document.str_at(&format!("/wb/cgroup/paths/{controller}")) else { continue };
+        match file::write_control(&Path::new(directory).join(name), value, "it shall end") {
+            Ok(()) | Err(Errno::ENOENT | Errno::ENODEV) => {}
+            Err(errno) => return Err(errno).context(|| format!("{directory}/{name}")),
+        }
+    }
+    Ok(())
 }
 
 /// Kills what shares the container's cgroup: where the container has no pid namespace of its own, its first process

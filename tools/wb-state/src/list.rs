@@ -2,6 +2,7 @@
 
 use crate::row::Row;
 use crate::select::Filters;
+use crate::size::Sizes;
 use crate::{TOOL, docker, table, words};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -35,6 +36,12 @@ pub struct ListArgs {
     /// The last N containers made; also -n N
     #[arg(long = "last", value_name = "N")]
     last: Option<usize>,
+    /// The size of the files written in it, and with its image
+    #[arg(short, long)]
+    size: bool,
+    /// Only those that do not run, though their restart policy wants them to
+    #[arg(long)]
+    due: bool,
     /// The last container made
     #[arg(short, long)]
     latest: bool,
@@ -112,9 +119,10 @@ fn document(text: &[u8], boot_id: &str) -> Result<Document, Error> {
 /// The places of the rows to show, newest first.
 fn choose(rows: &[Row], args: &ListArgs, filters: &Filters) -> Vec<usize> {
     let last = if args.latest { Some(1) } else { args.last };
-    let every = args.all || last.is_some() || filters.ask_for_status();
+    let every = args.all || args.due || last.is_some() || filters.ask_for_status();
     let runs = |row: &Row| matches!(row.status(), "running" | "paused" | "restarting");
     let mut shown: Vec<usize> = (0..rows.len())
+        .filter(|&at| !args.due || rows[at].is_due())
         .filter(|&at| (every || runs(&rows[at])) && filters.match_row(&rows[at], rows))
         .collect();
     // RFC 3339 in UTC with nine digits compares as text.
@@ -179,6 +187,7 @@ fn heading(column: &str) -> String {
 
 fn people<'a>(rows: impl Iterator<Item = &'a Row>, args: &ListArgs) -> String {
     let now = Timestamp::now();
+    let mut sizes = Sizes::default();
     let cells: Vec<Vec<String>> = rows
         .map(|row| {
             let runs = matches!(row.status(), "running" | "paused");
@@ -191,9 +200,13 @@ fn people<'a>(rows: impl Iterator<Item = &'a Row>, args: &ListArgs) -> String {
                 if runs { words::ports(row) } else { String::new() },
                 row.wb.name.clone(),
             ]
+            .into_iter()
+            .chain(args.size.then(|| sizes.of(row)))
+            .collect()
         })
         .collect();
-    table::layout(&["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"], &cells)
+    let headings = ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES", "SIZE"];
+    table::layout(&headings[..headings.len() - usize::from(!args.size)], &cells)
 }
 
 fn print(text: impl AsRef<[u8]>) -> std::io::Result<()> {

@@ -13,6 +13,7 @@ mod list;
 mod port;
 mod row;
 mod select;
+mod size;
 mod table;
 mod userns;
 mod volume;
@@ -53,6 +54,9 @@ enum Verb {
         /// Print the id instead of the document, also where an earlier stage failed
         #[arg(short, long)]
         quiet: bool,
+        /// Print the name instead of the document, where everything worked
+        #[arg(long, conflicts_with = "quiet")]
+        names: bool,
         /// Note that the container was frozen, or goes on
         #[arg(long, value_parser = ["paused", "running"])]
         status: Option<String>,
@@ -118,8 +122,9 @@ fn run(cli: &Cli) -> Result<ExitCode, Error> {
     Ok(match &cli.verb {
         Verb::Create { id, name } => Filter::doing(TOOL, "create")
             .run(&cli.filter, |document| create::create(&place, document, id.as_deref(), name.as_deref())),
-        Verb::Put { quiet, status } => Filter::doing(TOOL, "put")
+        Verb::Put { quiet, names, status } => Filter::doing(TOOL, "put")
             .printing_ids(*quiet)
+            .printing_names(*names)
             .run(&cli.filter, |document| put(&place, document, status.as_deref())),
         Verb::Get(args) => get::get(&place, args, &cli.filter),
         Verb::List(args) => list::list(&place, args)?,

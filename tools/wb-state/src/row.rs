@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// The members of a record that lists and filters look at.
 #[derive(Debug, Default, Deserialize)]
@@ -35,6 +36,8 @@ pub struct Wb {
     pub network: Network,
     pub networks: Vec<Network>,
     pub volumes: Vec<Volume>,
+    pub rootfs: Rootfs,
+    pub run: Run,
     pub state: State,
 }
 
@@ -72,6 +75,25 @@ pub struct Volume {
     pub name: String,
     pub source: String,
     pub destination: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Rootfs {
+    pub lower: Vec<PathBuf>,
+    pub upper: PathBuf,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Run {
+    pub restart: Restart,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Restart {
+    pub name: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -132,6 +154,18 @@ impl Row {
     /// What a person calls the image.
     pub fn image(&self) -> &str {
         if self.wb.image.reference.is_empty() { &self.root.path } else { &self.wb.image.reference }
+    }
+
+    /// Whether the restart policy wants the container to run after a boot, though it does not: one that was stopped on
+    /// purpose only where the policy is `always`, one that never ran not at all.
+    pub fn is_due(&self) -> bool {
+        let state = &self.wb.state;
+        let wanted = match self.wb.run.restart.name.as_str() {
+            "always" => true,
+            "unless-stopped" => !state.stopped,
+            _ => false,
+        };
+        wanted && state.status == "exited" && !state.started_at.is_empty()
     }
 
     /// The status in docker's one word: what `creating` becomes.

@@ -48,6 +48,9 @@ pub fn logs(args: &LogsArgs) -> Result<ExitCode, Error> {
         err: BufWriter::with_capacity(64 << 10, io::stderr()),
     };
     let id = store::resolve(&place, &args.container.to_string_lossy())?;
+    if store::read(&place, &id)?.str_at("/wb/run/log/driver") == Some("none") {
+        return Err(Error::new("nothing is logged of this container: it was made with --log-driver none"));
+    }
     // The watch stands before the first look, so that nothing falls between.
     let follow = if args.follow { Follow::start(&place, &id)? } else { None };
     match print_all(&place, &id, tail, follow, &mut printer) {

@@ -7,7 +7,7 @@ use super::record::{End, Record};
 use super::stdio::{STREAMS, Stdio};
 use super::{Monitor, Outcome, Phase, SOCKET, oom, store};
 use crate::message::Answer;
-use crate::settings::{Restart, Settings};
+use crate::settings::{Restart, STOP_TIMEOUT_S, Settings};
 use nix::sys::signal::Signal;
 use std::time::{Duration, Instant};
 use wb_doc::{Error, Failure};
@@ -26,9 +26,12 @@ impl Monitor {
     pub(super) fn on_signals(&mut self) {
         while let Some(number) = self.signals.next() {
             if number == Signal::SIGTERM as i32 {
-                // Ending the monitor is ending its container.
+                // Ending the monitor is ending its container. At a shutdown everybody gets this signal: nobody has
+                // said that the container shall not run after the next boot.
                 self.stop();
                 self.signal(self.task.settings.stop_signal);
+                let patience = self.task.settings.run.stop_timeout.unwrap_or(STOP_TIMEOUT_S);
+                self.kill_at = u64::try_from(patience).ok().map(|s| Instant::now() + Duration::from_secs(s));
             }
         }
         // Whoever ended has said before who it was.
@@ -122,7 +125,7 @@ impl Monitor {
         }
         let message = birth::message(failure);
         let recorded = if self.restarts > 0 {
-            self.record.exited(End { code: failure.code, oom_killed: false }, self.stopping, None)
+            self.record.exited(End { code: failure.code, oom_killed: false }, self.stop_wanted, None)
         } else {
             self.record.failed(failure.code, &message)
         };
@@ -173,7 +176,7 @@ impl Monitor {
 
     fn exited(&mut self, end: End) {
         let log_failure = self.log.failure().map(|errno| format!("{} ({errno:?})", errno.desc()));
-        if let Err(error) = self.record.exited(end, self.stopping, log_failure) {
+        if let Err(error) = self.record.exited(end, self.stop_wanted, log_failure) {
             self.add_note(&error.to_string());
         }
         self.finish();
@@ -189,7 +192,15 @@ impl Monitor {
         restarts(&policy, end.code, self.restarts)
     }
 
-    /// Somebody wants it to end: it is not started again.
+    /// Kills what was asked to end and had its time.
+    pub(super) fn kill_when_due(&mut self) {
+        if self.kill_at.is_some_and(|at| Instant::now() >= at) {
+            self.kill_at = None;
+            self.signal(Signal::SIGKILL as i32);
+        }
+    }
+
+    /// It is to end: it is not started again.
     pub(super) fn stop(&mut self) {
         self.stopping = true;
         if let (Phase::Waiting(_), Some(Outcome::Exited(end))) = (&self.phase, &self.outcome) {

@@ -30,6 +30,8 @@ pub enum Stream {
 /// The log being written. Its memory does not grow with the output.
 #[derive(Debug)]
 pub struct Log {
+    /// Nothing is logged.
+    off: bool,
     path: PathBuf,
     limits: LogLimits,
     file: Option<File>,
@@ -43,17 +45,23 @@ pub struct Log {
 }
 
 impl Log {
-    /// The log at `path`, gone on with where there is one.
-    pub fn open(path: PathBuf, limits: LogLimits) -> Self {
-        let mut log = Self {
-            path,
-            limits,
+    /// No log.
+    pub fn off() -> Self {
+        Self {
+            off: true,
+            path: PathBuf::new(),
+            limits: LogLimits { max_bytes: 0, files: 1 },
             file: None,
             size: 0,
-            out: Vec::with_capacity(OUT_BYTES),
+            out: Vec::new(),
             begun: [Vec::new(), Vec::new()],
             failed: None,
-        };
+        }
+    }
+
+    /// The log at `path`, gone on with where there is one.
+    pub fn open(path: PathBuf, limits: LogLimits) -> Self {
+        let mut log = Self { off: false, path, limits, out: Vec::with_capacity(OUT_BYTES), ..Self::off() };
         log.reopen();
         log
     }
@@ -65,6 +73,9 @@ impl Log {
 
     /// Logs a piece of output.
     pub fn write(&mut self, stream: Stream, mut piece: &[u8]) {
+        if self.off {
+            return;
+        }
         let time = clock::now();
         while !piece.is_empty() {
             let begun = self.begun[stream as usize].len();

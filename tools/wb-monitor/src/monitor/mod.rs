@@ -108,7 +108,12 @@ struct Monitor {
     viewers: Vec<Viewer>,
     /// Signals that came before there was a process.
     pending: Vec<i32>,
+    /// It is to end and not to be started again.
     stopping: bool,
+    /// Somebody asked for that, which a restart policy respects after a reboot.
+    stop_wanted: bool,
+    /// When its time to end is over.
+    kill_at: Option<Instant>,
     restarts: u64,
     started_at: Option<Instant>,
     /// Restarts since it last ran for a while.
@@ -180,7 +185,11 @@ impl Monitor {
         let stdio = Stdio::new(&task.settings, task.size)?;
         let birth = Birth::start(&task.chain, &task.document, &stdio.theirs)?;
         let directory = task.place.container(&task.id);
-        let log = Log::open(directory.join("log"), task.settings.log);
+        let log = if task.settings.run.log.is_off() {
+            Log::off()
+        } else {
+            Log::open(directory.join("log"), task.settings.log)
+        };
         let record = Record::new(task.place.clone(), task.id.clone(), task.settings.run.remove);
         let counter = oom::counter(&task.document);
         // Nothing needs it any more, and the monitor stays as long as the container.
@@ -200,6 +209,8 @@ impl Monitor {
             viewers: Vec::new(),
             pending: Vec::new(),
             stopping: false,
+            stop_wanted: false,
+            kill_at: None,
             restarts: 0,
             started_at: None,
             quick_restarts: 0,
@@ -230,7 +241,7 @@ impl Monitor {
                 _ => self.restless.then(|| Instant::now() + REST),
             };
             let due = self.health.as_ref().map(Health::deadline);
-            let deadline = deadline.into_iter().chain(due).min();
+            let deadline = deadline.into_iter().chain(due).chain(self.kill_at).min();
             if set.wait(deadline).is_err() {
                 continue;
             }
@@ -250,6 +261,7 @@ impl Monitor {
                     self.again();
                 }
             }
+            self.kill_when_due();
             self.check_health(Health::tick);
             self.viewers.retain(|viewer| !viewer.is_gone());
         }
@@ -375,7 +387,10 @@ impl Monitor {
                     viewer.leave();
                     return;
                 }
-                Some(Request::Stop) => self.stop(),
+                Some(Request::Stop) => {
+                    self.stop_wanted = true;
+                    self.stop();
+                }
             }
             if request.is_none() {
                 return;

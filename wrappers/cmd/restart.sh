@@ -1,0 +1,35 @@
+# wb restart [-t SECONDS] [-s SIGNAL] CONTAINER...
+# Stop containers, and start them again; those that have ended are only started.
+. "$WB_FLOWS/lib.sh"
+
+options=
+while [ $# -gt 0 ]; do
+    case $1 in
+    -t | --time | --timeout)
+        options="$options --time ${2-}"
+        shift
+        ;;
+    --time=* | --timeout=*) options="$options --time ${1#*=}" ;;
+    -s | --signal)
+        options="$options --signal ${2-}"
+        shift
+        ;;
+    --signal=*) options="$options --signal ${1#*=}" ;;
+    -*) wb_usage "unknown flag $1" ;;
+    *) break ;;
+    esac
+    shift
+done
+[ $# -gt 0 ] || wb_usage 'name a container'
+
+# shellcheck disable=SC2154 # the dispatcher's
+wb_restart () {
+    removes=$(wb-state get --format '{{.HostConfig.AutoRemove}}' "$1") || exit
+    if [ "$removes" = true ]; then
+        printf 'wb: restart: container %s was made with --rm: its end would remove it\n' "$1" >&2
+        exit 1
+    fi
+    # shellcheck disable=SC2086 # flags of ours
+    wb-state get "$1" | wb-monitor stop $options >/dev/null && "$wb_self" start "$1"
+}
+wb_each wb_restart "$@"
