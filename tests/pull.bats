@@ -321,7 +321,46 @@ is_whole () {
   [ -z "$(ls "$WB_ROOT/images/.wb/locks")" ]
 }
 
-@test "a pull that is killed leaves a store that works" {
+# Everything in the place, but what differs from pull to pull.
+inventory () { (cd "$WB_ROOT" && find . ! -path './layers/sha256/*/*' | sort); }
+
+@test "killed at a hundred random moments: the next pull succeeds, and gc leaves nothing" {
+  pull good >expected.json
+  wb-image gc >/dev/null
+  inventory >expected
+  # From before the first system call to after the last, on this machine.
+  local start=${EPOCHREALTIME/./} took=0 kills=0 midway=0 end=$((SECONDS + 75)) delay status foreground
+  rm -rf "$WB_ROOT"
+  pull good >/dev/null
+  took=$((${EPOCHREALTIME/./} - start))
+  RANDOM=${WB_TEST_SEED:-$$}
+  echo "seed ${WB_TEST_SEED:-$$}, a pull takes $took us"
+  while [ "$kills" -lt 100 ] && [ "$SECONDS" -lt "$end" ]; do
+    kills=$((kills + 1))
+    rm -rf "$WB_ROOT"
+    delay=$((RANDOM * 32768 + RANDOM))
+    printf -v delay '0.%06d' $((delay % took + 1))
+    # The program alone, or the unpackers it feeds as well.
+    foreground=--foreground
+    if [ $((kills % 2)) = 0 ]; then foreground=; fi
+    status=0
+    timeout $foreground -s KILL "$delay" wb-pull -n -q "$REG/good/x" >/dev/null 2>&1 || status=$?
+    if [ "$status" = 137 ] && [ -d "$WB_ROOT/images" ]; then midway=$((midway + 1)); fi
+    pull good >out.json
+    cmp expected.json out.json
+    if [ $((kills % 10)) = 0 ]; then
+      wb-image gc >/dev/null
+      is_whole "$REG/good/x:latest" out.json
+      rm -rf witness
+      diff <(inventory) expected
+    fi
+  done
+  echo "$kills kills, $midway of them midway"
+  [ "$kills" -ge 10 ]
+  [ "$midway" -ge $((kills / 4)) ]
+}
+
+@test "a pull that is killed again and again leaves a store that works" {
   for ms in 005 010 020 030 050 080 120 200 300; do
     timeout -s KILL "0.$ms" wb-pull -n -q "$REG/wait/x" >/dev/null 2>&1 || true
   done
