@@ -95,6 +95,23 @@ bench_registry () {
   sleep 2
 }
 
+# bench_image LAYOUT: five layers of about 80 MB each of what this machine has in /usr, compressed as docker does.
+bench_image () {
+  # shellcheck source=tests/lib/layer.bash
+  . tests/lib/layer.bash
+  local n layers=()
+  layout_new "$1"
+  find /usr -xdev -path /usr/local -prune -o -path /usr/src -prune -o \( -type f -size -8M -o -type l \) -printf '%s\t%P\n' |
+    sort -k 2 | awk -F'\t' -v list="$work/list." '{ sum += $1; n = int(sum / 85000000) + 1; if (n <= 5) print $2 > (list n) }'
+  for n in 1 2 3 4 5; do
+    [ -s "$work/list.$n" ] || continue
+    tar --create --format=pax --numeric-owner --hard-dereference -C /usr -T "$work/list.$n" -f "$work/$n.tar"
+    layers+=("$(layout_add "$1" "$work/$n.tar")")
+    rm "$work/$n.tar"
+  done
+  layout_tag "$1" bench '{"Cmd":["true"]}' "${layers[@]}"
+}
+
 # private_memory COMM: KiB that only this process has, of the first process so named below this bench.
 private_memory () {
   local pid
