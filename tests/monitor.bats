@@ -175,7 +175,7 @@ shows () { screen | grep -q -- "$1"; }
 }
 
 @test "a client that stalls blocks neither the log nor others, and loses nothing" {
-  start --name stall busybox sh -c 'sleep 0.5; head -c 30000000 /dev/zero | tr "\0" "z"; echo; echo end'
+  start --name stall busybox sh -c "sleep ${WB_TEST_SLOW:-0.5}; "'head -c 30000000 /dev/zero | tr "\0" "z"; echo; echo end'
   { sleep 0.1; wb attach --no-stdin stall; } > >(sleep 3; wc -c >slow) &
   wb attach --no-stdin stall | wc -c >quick
   [ "$(cat quick)" = 30000005 ]
@@ -233,7 +233,7 @@ shows () { screen | grep -q -- "$1"; }
 }
 
 @test "wait: also for what is removed at its end" {
-  wb run -d --rm --name w --net none busybox sh -c 'sleep 0.5; exit 6' >/dev/null
+  wb run -d --rm --name w --net none busybox sh -c "sleep ${WB_TEST_SLOW:-1}; exit 6" >/dev/null
   start --name w2 busybox sh -c 'exit 3'
   [ "$(wb wait w w2)" = $'6\n3' ]
 }

@@ -22,7 +22,7 @@ teardown () {
 busybox_root () {
   mkdir -p "$1/bin" "$1/etc" "$1/tmp"
   cp "$(command -v busybox)" "$1/bin/busybox"
-  "$1/bin/busybox" --list | grep -v '^busybox$' | while read -r applet; do ln -s busybox "$1/bin/$applet"; done
+  "$1/bin/busybox" --list | (cd "$1/bin" && perl -lne 'symlink "busybox", $_ if $_ ne "busybox"')
 }
 
 # Runs a document's process through the whole chain: new namespaces, its root, its privileges.

@@ -259,7 +259,8 @@ END
 
 @test "a directory as a layer: nothing of what is mounted in it" {
   make_tree tree
-  mkdir -m 1777 tree/mounted && mount -t tmpfs none tree/mounted && touch tree/mounted/not-mine
+  mkdir -m 1777 tree/mounted && touch -d @1000000000 tree/mounted
+  mount -t tmpfs none tree/mounted && touch tree/mounted/not-mine && touch -d @1000000000 tree/mounted
   wb-rootfs diff --tar --upper tree >tree.tar
   umount tree/mounted
   tar --list <tree.tar | grep -qx mounted/

@@ -12,6 +12,7 @@
 #   WB_BIN            the directory of the tools; otherwise the newest of target/*/{release,debug}
 #   WB_FIXTURES       where made images are kept (target/fixtures)
 #   WB_TEST_TIMEOUT   seconds for one test (120)
+#   WB_TEST_SLOW      how many times slower than usual this machine is: a factor of the seconds (1)
 #   WB_TEST_STRICT=1  nobody else uses the machine: any new interface, namespace or table is a leftover
 
 bats_require_minimum_version 1.5.0
@@ -43,7 +44,7 @@ wb_setup () {
 }
 
 wb_teardown () {
-  local left tries=20 status=0
+  local left tries=$((20 * ${WB_TEST_SLOW:-1})) status=0
   [ -n "${WB_SCRATCH:-}" ] || return 0
   cd / || return
   wb_watchdog_stop
@@ -80,7 +81,7 @@ must_fail () {
   local run=(run --separate-stderr)
   # 127 must be announced, or bats warns of a command that is not there.
   if [ "$want" -eq 127 ]; then run+=(-127); fi
-  if [ "$(type -t "$1")" = file ]; then run+=(timeout "${WB_COMMAND_TIMEOUT:-60}"); fi
+  if [ "$(type -t "$1")" = file ]; then run+=(timeout $((${WB_COMMAND_TIMEOUT:-60} * ${WB_TEST_SLOW:-1}))); fi
   "${run[@]}" "$@"
   # shellcheck disable=SC2154 # run sets status, output and stderr
   [ "$status" -eq "$want" ] || {
@@ -91,12 +92,14 @@ must_fail () {
 }
 
 within () {
-  timeout "$@"
+  local seconds=$1
+  shift
+  timeout $((seconds * ${WB_TEST_SLOW:-1})) "$@"
 }
 
 # eventually SECONDS CMD…: succeeds as soon as CMD does.
 eventually () {
-  local end=$((SECONDS + $1))
+  local end=$((SECONDS + $1 * ${WB_TEST_SLOW:-1}))
   shift
   until "$@"; do
     [ "$SECONDS" -lt "$end" ] || return 1
@@ -236,7 +239,7 @@ wb_watchdog_start () {
     trap - ERR EXIT DEBUG
     set +e
     exec {never}<> <(:)
-    read -r -t "${WB_TEST_TIMEOUT:-120}" -u "$never"
+    read -r -t $((${WB_TEST_TIMEOUT:-120} * ${WB_TEST_SLOW:-1})) -u "$never"
     while kill -0 "$test"; do
       wb_kill_children "$test"
       read -r -t 1 -u "$never"

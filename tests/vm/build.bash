@@ -4,7 +4,8 @@
 vm_packages="bash bats coreutils jq iproute2 iputils-ping nftables strace tmux attr libcap2-bin procps python3
   util-linux kmod busybox-static skopeo umoci runc crun docker-registry mount gzip tar grep sed mawk findutils hostname
   zstd diffutils login passwd ncurses-base libc-bin dash
-  netcat-openbsd aardvark-dns openssl iptables uidmap perl-base bsdutils"
+  netcat-openbsd aardvark-dns openssl iptables uidmap perl-base bsdutils keyutils podman containernetworking-plugins
+  xz-utils"
 
 # vm_kernel DIRECTORY: Debian's cloud kernel and its modules, unpacked, not installed. Prints the directory.
 vm_kernel () {
@@ -71,6 +72,10 @@ vm_fill_root () {
     if [ -e "$name" ] || [ -L "$name" ]; then echo "${name#/}"; fi
   done | tar -C / --no-recursion -cf - -T - | tar -C "$root" --keep-directory-symlink -xf -
   rm -f "$root/../list"
+  # bats notes the line before each command, for old shells: half of the time under emulation. bash 5 knows the
+  # line when a command fails.
+  sed -i '/^  trap .bats_debug_trap/d; s/^bats_error_trap() {/&\n  bats_check_status_from_trap; bats_capture_stack_trace; BATS_DEBUG_LAST_STACK_TRACE_IS_VALID=1; return/' \
+    "$root/usr/lib/bats-core/tracing.bash"
   # What packages make when they are installed, and alternatives decide.
   ln -sf dash "$root/usr/bin/sh"
   cp -a "$kernel/lib/modules" "$root/usr/lib/"
@@ -117,10 +122,9 @@ END
   rm -rf "$directory"
 }
 
-# vm_checkout IMAGE FILE…: the tools, the wrappers and the tests as a checkout's tree, to be mounted on /src.
+# vm_checkout IMAGE: the tools, the wrappers and the tests as a checkout's tree, to be mounted on /src.
 vm_checkout () {
   local image=$1 tree bin
-  shift
   tree=$(dirname "$image")/checkout
   bin=$(bash -c '. tests/lib/find-bin.bash; wb_find_bin')
   mkdir -p "$tree/target/vm/release" "$tree/tools" "$tree/target/fixtures"
@@ -128,11 +132,11 @@ vm_checkout () {
   if [ -d man ]; then cp -a man "$tree/"; fi
   for tool in tools/wb-*; do
     mkdir "$tree/$tool"
-    cp "$bin/$(basename "$tool")" "$tree/target/vm/release/"
+    # Without what only a debugger reads: it makes a debug build ten times as large.
+    strip -o "$tree/target/vm/release/$(basename "$tool")" "$bin/$(basename "$tool")"
   done
   wrappers/starter-image "$tree/target/fixtures/busybox.tar"
   touch "$tree/target/fixtures/busybox.tar"
-  printf '%s\n' "$@" >"$tree/files"
   printf '%s\n' "${WB_TEST_FILTER:-}" >"$tree/filter"
   truncate -s 1G "$image"
   mke2fs -q -t ext4 -O ^has_journal -E lazy_itable_init=1,root_owner=0:0 -d "$tree" "$image"
