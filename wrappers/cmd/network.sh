@@ -1,6 +1,24 @@
-# wb network create|ls|inspect|rm|prune [OPTIONS] [NAME...]
-# Make, list and remove networks.
+# wb network create|ls|inspect|rm|prune|connect|disconnect [OPTIONS] [NAME...]
+# Make, list and remove networks; put running containers on them and take them off.
 . "$WB_FLOWS/lib.sh"
+
+# The record first: should this be killed, the container's end gives back what it names.
+wb_connect () {
+    net='' container=''
+    for word; do net=$container container=$word; done
+    id=$(wb-ipam -n connect "$@" | wb-state put --quiet) || return
+    wb-state get "$id" | wb-netns connect | wb-state put --quiet >/dev/null || {
+        status=$?
+        wb_disconnect "$net" "$id" 2>/dev/null || :
+        return "$status"
+    }
+}
+
+wb_disconnect () {
+    case ${1-} in -f | --force) shift ;; esac
+    [ $# -eq 2 ] || wb_usage 'disconnect takes a network and a container'
+    wb-netns -n disconnect "$1" "$2" | wb-ipam disconnect "$1" | wb-state put --quiet >/dev/null
+}
 
 verb=${1-ls}
 [ $# -eq 0 ] || shift
@@ -10,5 +28,7 @@ ls | list) exec wb-netns network list --table "$@" ;;
 inspect) exec wb-netns network inspect "$@" ;;
 rm | remove) exec wb-netns network rm "$@" ;;
 prune) exec wb-netns network prune ;;
-*) wb_usage "$verb is none of create, ls, inspect, rm, prune" ;;
+connect) wb_connect "$@" ;;
+disconnect) wb_disconnect "$@" ;;
+*) wb_usage "$verb is none of create, ls, inspect, rm, prune, connect, disconnect" ;;
 esac

@@ -8,6 +8,7 @@ pub mod atomic;
 pub mod cni;
 pub mod image;
 pub mod lock;
+pub mod membership;
 pub mod network;
 pub mod passwd;
 mod place;

@@ -282,6 +282,11 @@ impl Attachment {
     pub fn has_addresses(&self) -> bool {
         !(matches!(self.name.as_str(), "none" | "host") || self.name.starts_with("container:"))
     }
+
+    /// The name of the container's interface, once it is made.
+    pub fn interface_name(&self) -> Option<&str> {
+        self.result.interfaces.last().map(|interface| interface.name.as_str())
+    }
 }
 
 /// The document's networks: `wb.network`, then those of `wb.networks`. One without a name is the default network.

@@ -102,17 +102,23 @@ pub fn create(place: &Place, args: &CreateArgs, doc: &mut Document) -> Result<()
     doc.set_default("/wb/network/name", network::DEFAULT)?;
     let name = doc.str_at("/wb/network/name").unwrap_or_default().to_owned();
     network::check_name(&name)?;
-    let mut taken = host::taken()?;
+    let host = host::taken()?;
+    // A macvlan is on the host's own wire: the host's subnet is the very one to be named, but for its addresses.
+    let shares_wire = doc.str_at("/wb/network/driver") == Some("macvlan") && !args.subnet.is_empty();
+    let mut taken = if shares_wire { Vec::new() } else { host.clone() };
     for other in network::list(place)?.into_iter().filter(|other| other.name != name) {
         let by = format!("the network {}", other.name);
         let nets = other.plugin()?.ipam.sets().into_iter().flatten().map(|range| range.subnet);
-        taken.extend(nets.map(|net| Taken { net, by: by.clone() }));
+        taken.extend(nets.map(|net| Taken { net, address: None, by: by.clone() }));
     }
     let given: Option<Ipam> = doc.read("/wb/network/ipam")?;
-    let ipam = match given.filter(|_| args.subnet.is_empty()) {
+    let mut ipam = match given.filter(|_| args.subnet.is_empty()) {
         Some(ipam) => ipam,
         None => plan(args, name == network::DEFAULT, &taken)?,
     };
+    if shares_wire {
+        exclude_addresses(&mut ipam, &host);
+    }
     for set in &ipam.sets() {
         for range in set {
             refuse_overlap(range.subnet, &taken)?;
@@ -120,6 +126,17 @@ pub fn create(place: &Place, args: &CreateArgs, doc: &mut Document) -> Result<()
         Subnet::of_set(set)?;
     }
     doc.set("/wb/network/ipam", ipam)
+}
+
+/// What the host itself has of a subnet is never given to a container.
+fn exclude_addresses(ipam: &mut Ipam, host: &[Taken]) {
+    for address in host.iter().filter_map(|taken| taken.address).map(IpNet::from) {
+        for range in ipam.ranges.iter_mut().flatten().filter(|range| range.subnet.contains(&address)) {
+            if !range.exclude.contains(&address) {
+                range.exclude.push(address);
+            }
+        }
+    }
 }
 
 /// The ranges the flags ask for; subnets nobody gave are chosen.
@@ -219,7 +236,7 @@ mod tests {
     }
 
     fn taken(net: &str) -> Taken {
-        Taken { net: net.parse().unwrap(), by: "a test".into() }
+        Taken { net: net.parse().unwrap(), address: None, by: "a test".into() }
     }
 
     #[test]

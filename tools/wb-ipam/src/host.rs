@@ -14,6 +14,8 @@ use wb_sys::netlink::{NLM_F_DUMP, Netlink, Protocol, Request};
 pub struct Taken {
     /// The subnet.
     pub net: IpNet,
+    /// The address in it that somebody has, where one is known.
+    pub address: Option<IpAddr>,
     /// Who has it, for a message.
     pub by: String,
 }
@@ -60,7 +62,7 @@ fn of_address(message: &AddressMessage) -> Option<Taken> {
         _ => None,
     })?;
     let net = IpNet::new(address, message.header.prefix_len).ok()?.trunc();
-    Some(Taken { net, by: format!("the host's address {address}") })
+    Some(Taken { net, address: Some(address), by: format!("the host's address {address}") })
 }
 
 fn of_route(message: &RouteMessage) -> Option<Taken> {
@@ -73,7 +75,7 @@ fn of_route(message: &RouteMessage) -> Option<Taken> {
         _ => None,
     })?;
     let net = IpNet::new(address, message.header.destination_prefix_length).ok()?;
-    (net.prefix_len() > 0).then(|| Taken { net, by: format!("the host's route {net}") })
+    (net.prefix_len() > 0).then(|| Taken { net, address: None, by: format!("the host's route {net}") })
 }
 
 fn nameservers(text: &str) -> Vec<Taken> {
@@ -81,7 +83,12 @@ fn nameservers(text: &str) -> Vec<Taken> {
         let mut words = line.split_ascii_whitespace();
         (words.next() == Some("nameserver")).then(|| words.next()?.parse::<IpAddr>().ok()).flatten()
     });
-    addresses.map(|address| Taken { net: address.into(), by: format!("the nameserver {address}") }).collect()
+    let taken = |address: IpAddr| Taken {
+        net: address.into(),
+        address: Some(address),
+        by: format!("the nameserver {address}"),
+    };
+    addresses.map(taken).collect()
 }
 
 #[cfg(test)]

@@ -14,20 +14,27 @@ use wb_store::network::{self, Attachment, Ip, Ipam, Route};
 
 /// Leases an address of each set of ranges to every network of the document.
 pub fn add(place: &Place, doc: &mut Document) -> Result<(), Error> {
+    attached(doc)?.into_iter().try_for_each(|(index, attachment)| add_one(place, doc, index, attachment))
+}
+
+/// Leases an address of each set of ranges to one network of the document.
+pub fn add_to(place: &Place, doc: &mut Document, index: usize) -> Result<(), Error> {
+    let wanted = attached(doc)?.into_iter().find(|(at, _)| *at == index);
+    wanted.map_or(Ok(()), |(index, attachment)| add_one(place, doc, index, attachment))
+}
+
+fn add_one(place: &Place, doc: &mut Document, index: usize, attachment: Attachment) -> Result<(), Error> {
     let id = doc.id()?.to_owned();
-    for (index, attachment) in attached(doc)? {
-        let network = network::load(place, &attachment.name)?;
-        let ipam = network.plugin()?.ipam;
-        let wanted: Vec<IpAddr> = attachment.ip.into_iter().chain(attachment.ip6).collect();
-        let mut outcome = attachment.result;
-        outcome.cni_version = network.cni_version;
-        outcome.ips = lease(&place.ipam().join(&network.name), &ipam, &id, &wanted)
-            .context(|| format!("network {}", attachment.name))?;
-        outcome.routes = routes(&ipam, &outcome.ips);
-        network::set_member(doc, index, "name", &attachment.name)?;
-        network::set_member(doc, index, "result", outcome)?;
-    }
-    Ok(())
+    let network = network::load(place, &attachment.name)?;
+    let ipam = network.plugin()?.ipam;
+    let wanted: Vec<IpAddr> = attachment.ip.into_iter().chain(attachment.ip6).collect();
+    let mut outcome = attachment.result;
+    outcome.cni_version = network.cni_version;
+    outcome.ips = lease(&place.ipam().join(&network.name), &ipam, &id, &wanted)
+        .context(|| format!("network {}", attachment.name))?;
+    outcome.routes = routes(&ipam, &outcome.ips);
+    network::set_member(doc, index, "name", &attachment.name)?;
+    network::set_member(doc, index, "result", outcome)
 }
 
 /// Gives back what the container holds: on its networks, or with no network named, on every one.

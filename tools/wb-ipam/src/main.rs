@@ -1,9 +1,10 @@
 //! wb-ipam: which address. A bitmap under a lock.
 //!
-//! `wb-ipam create|add|del|check|list|gc [flags] <document >document`; a CNI plugin where `CNI_COMMAND` is set.
+//! `wb-ipam create|add|del|check|connect|disconnect|list|gc [flags] <document >document`; a CNI plugin where `CNI_COMMAND` is set.
 
 mod choose;
 mod cni;
+mod connect;
 mod host;
 mod lease;
 mod pool;
@@ -38,6 +39,10 @@ enum Verb {
     Del(Whose),
     /// Fail unless the container has the addresses its document says
     Check(Whose),
+    /// Add a network to the document; lease an address if the container is plugged in
+    Connect(connect::ConnectArgs),
+    /// Take a network out of the document and give its address back
+    Disconnect(connect::DisconnectArgs),
     /// Print the leases, one JSON object a line
     List(Which),
     /// Take back the leases of containers that have neither a record nor a network namespace
@@ -106,6 +111,12 @@ fn run() -> Result<ExitCode, Error> {
             whose.fill(doc)?;
             lease::check(&place, doc)
         }),
+        Verb::Connect(args) => {
+            Filter::doing(TOOL, "connect").run(&cli.filter, |doc| connect::connect(&place, &args, doc))
+        }
+        Verb::Disconnect(args) => {
+            Filter::doing(TOOL, "disconnect").run(&cli.filter, |doc| connect::disconnect(&place, &args, doc))
+        }
         Verb::List(which) => lease::list(&place, which.network.as_deref())?,
         Verb::Gc(which) => lease::gc(&place, which.network.as_deref())?,
     })

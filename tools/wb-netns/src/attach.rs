@@ -8,18 +8,17 @@ use serde_json::json;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use wb_doc::{Context, Document, Error, oci};
-use wb_store::network::{self, Attachment, Port, Route};
+use wb_store::network::{self, Attachment, Interface, Outcome, Port, Route};
 use wb_store::{Place, record};
 use wb_sys::Errno;
 use wb_sys::netlink::{Netlink, Protocol};
 
-/// The first index in a new namespace, where nothing but lo has one.
-const FIRST_INDEX: u32 = 2;
-
 /// Makes the container's network namespace and everything in it, as its document asks.
 pub fn add(place: &Place, doc: &mut Document, bridge: Option<&str>) -> Result<(), Error> {
     let id = doc.id()?.to_owned();
-    let attachments = network::attachments(doc)?;
+    let mut attachments = network::attachments(doc)?;
+    // What an earlier run of the container had.
+    attachments.iter_mut().for_each(|attachment| attachment.result.interfaces.clear());
     match attachments[0].name.as_str() {
         "host" => {
             set_namespace(doc, Entry::Absent)?;
@@ -50,18 +49,23 @@ pub fn add(place: &Place, doc: &mut Document, bridge: Option<&str>) -> Result<()
     })
 }
 
-fn take_ports(published: &mut [Port], cable: &Cable) -> Result<Vec<OwnedFd>, Error> {
-    match &cable.plug {
-        _ if published.is_empty() => Ok(Vec::new()),
-        Plug::Bridge(Bridge { rules: Some(rules), .. }) if !rules.internal => {
-            ports::take(published, &cable.addresses)
-        }
+/// The ports' sockets; an error where nothing can be led over the cable.
+pub fn take_ports(published: &mut [Port], cable: &Cable) -> Result<Vec<OwnedFd>, Error> {
+    match published {
+        [] => Ok(Vec::new()),
+        _ if can_publish(cable) => ports::take(published, &cable.addresses),
         _ => Err(Error::new("nothing can be published from this network")
             .hint("it has no rules of ours, or is internal")),
     }
 }
 
-fn publish(
+/// Whether the cable's network has rules of ours that can lead ports to it.
+pub fn can_publish(cable: &Cable) -> bool {
+    matches!(&cable.plug, Plug::Bridge(Bridge { rules: Some(rules), .. }) if !rules.internal)
+}
+
+/// Leads the ports to the container and leaves their sockets to a process of their own.
+pub fn publish(
     place: &Place,
     doc: &mut Document,
     cable: &Cable,
@@ -78,51 +82,78 @@ fn publish(
     doc.set("/wb/network/ports", published)
 }
 
-fn provide_files(doc: &mut Document, place: &Place, attachments: &[Attachment]) -> Result<(), Error> {
+/// `/etc/hosts` and its like, and the names on networks that have some.
+pub fn provide_files(doc: &mut Document, place: &Place, attachments: &[Attachment]) -> Result<(), Error> {
     let directory = place.container(doc.id()?);
     let resolvers = dns::join(place, doc, attachments)?;
     if directory.is_dir() { files::provide(doc, &directory, attachments, &resolvers) } else { Ok(()) }
 }
 
-/// What is to be made, read from the document and the networks it names; touches nothing.
-fn plan(place: &Place, attachments: &[Attachment], bridge: Option<&str>) -> Result<Vec<Cable>, Error> {
-    let mut cables = Vec::new();
-    for (index, attachment) in attachments.iter().enumerate() {
-        if !attachment.has_addresses() {
-            return Err(Error::usage(format!("network {}: not together with others", attachment.name)));
-        }
-        let ips = &attachment.result.ips;
-        let addresses: Vec<IpNet> = ips.iter().map(|ip| ip.address).collect();
-        let Some(first) = addresses.first() else {
-            let error = Error::usage(format!("network {}: no address in the document", attachment.name));
-            return Err(error.hint("wb-ipam add comes before, or give --address"));
+/// What is to be made, or was, read from the document and the networks it names; touches nothing.
+pub fn plan(place: &Place, attachments: &[Attachment], bridge: Option<&str>) -> Result<Vec<Cable>, Error> {
+    let mut cables: Vec<Cable> = Vec::new();
+    for (attachment, name) in attachments.iter().zip(interface_names(attachments)) {
+        let mut cable = cable(place, attachment, name, bridge)?;
+        // One way out for each family: that of the first network that has one.
+        let leads = |cable: &Cable, v4: bool| {
+            cable.routes.iter().any(|route| route.dst.prefix_len() == 0 && route.dst.addr().is_ipv4() == v4)
         };
-        let plug = match bridge {
-            Some(name) => Plug::Bridge(switch(name, ips)),
-            None => plug(place, &attachment.name)?,
-        };
-        let mac = match &attachment.mac {
-            Some(text) => link::parse_mac(text)
-                .ok_or_else(|| Error::usage(format!("MAC address {text:?}: not one of a single host")))?,
-            None => mac_of(first.addr()),
-        };
-        let internal = matches!(&plug, Plug::Bridge(Bridge { rules: Some(rules), .. }) if rules.internal);
-        // One way out: that of the first network.
-        let leads = |route: &&Route| route.dst.prefix_len() > 0 || (index == 0 && !internal);
-        let gateway = |to: IpAddr| {
-            ips.iter().find(|ip| ip.address.addr().is_ipv4() == to.is_ipv4()).and_then(|ip| ip.gateway)
-        };
-        let with_gateway =
-            |route: &Route| Route { gw: route.gw.or_else(|| gateway(route.dst.addr())), ..*route };
-        let routes = attachment.result.routes.iter().filter(leads).map(with_gateway).collect();
-        let mtu = match &plug {
-            Plug::Bridge(bridge) => bridge.mtu,
-            Plug::Macvlan(_) => None,
-        };
-        let wish = (index == 0).then_some(FIRST_INDEX);
-        cables.push(Cable { name: format!("eth{index}"), index: wish, plug, addresses, routes, mac, mtu });
+        cable.routes.retain(|route| {
+            route.dst.prefix_len() > 0 || !cables.iter().any(|other| leads(other, route.dst.addr().is_ipv4()))
+        });
+        cables.push(cable);
     }
     Ok(cables)
+}
+
+/// The container's interfaces: those that are made have their names, the others get the next free ones.
+fn interface_names(attachments: &[Attachment]) -> Vec<String> {
+    let mut names: Vec<String> =
+        attachments.iter().map(|one| one.interface_name().unwrap_or_default().to_owned()).collect();
+    let mut number = 0;
+    for index in 0..names.len() {
+        while names[index].is_empty() {
+            let name = format!("eth{number}");
+            if !names.contains(&name) {
+                names[index] = name;
+            }
+            number += 1;
+        }
+    }
+    names
+}
+
+fn cable(place: &Place, attachment: &Attachment, name: String, bridge: Option<&str>) -> Result<Cable, Error> {
+    if !attachment.has_addresses() {
+        return Err(Error::usage(format!("network {}: not together with others", attachment.name)));
+    }
+    let ips = &attachment.result.ips;
+    let addresses: Vec<IpNet> = ips.iter().map(|ip| ip.address).collect();
+    let Some(first) = addresses.first() else {
+        let error = Error::usage(format!("network {}: no address in the document", attachment.name));
+        return Err(error.hint("wb-ipam add comes before, or give --address"));
+    };
+    let plug = match bridge {
+        Some(name) => Plug::Bridge(switch(name, ips)),
+        None => plug(place, &attachment.name)?,
+    };
+    let mac = match &attachment.mac {
+        Some(text) => link::parse_mac(text)
+            .ok_or_else(|| Error::usage(format!("MAC address {text:?}: not one of a single host")))?,
+        None => mac_of(first.addr()),
+    };
+    let internal = matches!(&plug, Plug::Bridge(Bridge { rules: Some(rules), .. }) if rules.internal);
+    let leads = |route: &&Route| route.dst.prefix_len() > 0 || !internal;
+    let gateway = |to: IpAddr| {
+        ips.iter().find(|ip| ip.address.addr().is_ipv4() == to.is_ipv4()).and_then(|ip| ip.gateway)
+    };
+    let with_gateway = |route: &Route| Route { gw: route.gw.or_else(|| gateway(route.dst.addr())), ..*route };
+    let routes = attachment.result.routes.iter().filter(leads).map(with_gateway).collect();
+    let mtu = match &plug {
+        Plug::Bridge(bridge) => bridge.mtu,
+        Plug::Macvlan { mtu, .. } => *mtu,
+    };
+    Ok(Cable { name, plug, addresses, routes, mac, mtu })
 }
 
 fn plug(place: &Place, name: &str) -> Result<Plug, Error> {
@@ -132,7 +163,7 @@ fn plug(place: &Place, name: &str) -> Result<Plug, Error> {
         None | Some("bridge") => Bridge::of_network(place, &network, &plugin).map(Plug::Bridge),
         Some("macvlan") => plugin
             .master
-            .map(Plug::Macvlan)
+            .map(|master| Plug::Macvlan { master, mtu: plugin.mtu })
             .ok_or_else(|| Error::new(format!("network {name}: no parent link"))),
         Some(other) => Err(Error::new(format!("network {name}: driver {other} is not known"))),
     }
@@ -178,19 +209,28 @@ fn make(place: &Place, id: &str, cables: &[Cable], published: bool) -> Result<Ve
 /// Writes into the document what was made.
 fn report(doc: &mut Document, id: &str, made: Vec<Made>) -> Result<(), Error> {
     let attachments = network::attachments(doc)?;
-    for (index, (attachment, made)) in attachments.into_iter().zip(made).enumerate() {
-        let mut outcome = attachment.result;
-        let last = u32::try_from(made.interfaces.len().saturating_sub(1)).unwrap_or_default();
-        for ip in &mut outcome.ips {
-            ip.interface = Some(last);
-        }
-        outcome.interfaces = made.interfaces;
-        if outcome.cni_version.is_empty() {
-            outcome.cni_version = "1.0.0".into();
-        }
-        network::set_member(doc, index, "result", outcome)?;
+    for (index, (attachment, made)) in attachments.iter().zip(made).enumerate() {
+        report_one(doc, index, &attachment.result, made.interfaces)?;
     }
     set_namespace(doc, Entry::Path(&netns::path(id).display().to_string()))
+}
+
+/// Writes the interfaces of one network into the document; the last one is the container's.
+pub fn report_one(
+    doc: &mut Document,
+    index: usize,
+    result: &Outcome,
+    interfaces: Vec<Interface>,
+) -> Result<(), Error> {
+    let last = u32::try_from(interfaces.len().saturating_sub(1)).unwrap_or_default();
+    let mut outcome = Outcome { interfaces, ..result.clone() };
+    for ip in &mut outcome.ips {
+        ip.interface = Some(last);
+    }
+    if outcome.cni_version.is_empty() {
+        outcome.cni_version = "1.0.0".into();
+    }
+    network::set_member(doc, index, "result", outcome)
 }
 
 /// The network of another container: its namespace, and its files.
@@ -264,9 +304,9 @@ pub fn check(doc: &Document) -> Result<(), Error> {
     }
     let home = netns::Home::remember()?;
     netns::enter(&netns::open(id)?, id)?;
-    let checked = attachments.iter().enumerate().try_for_each(|(index, attachment)| {
+    let checked = attachments.iter().zip(interface_names(&attachments)).try_for_each(|(attachment, name)| {
         let wanted: Vec<IpNet> = attachment.result.ips.iter().map(|ip| ip.address).collect();
-        netns::check_interface(&format!("eth{index}"), &wanted)
+        netns::check_interface(&name, &wanted)
     });
     home.back()?;
     checked

@@ -16,8 +16,6 @@ use wb_sys::netlink::{Netlink, Refused};
 pub struct Cable {
     /// Its name in the container.
     pub name: String,
-    /// Its index there, where the namespace is new and the index free: a wish that saves a question.
-    pub index: Option<u32>,
     /// What it is plugged into.
     pub plug: Plug,
     /// Its addresses.
@@ -36,7 +34,12 @@ pub enum Plug {
     /// A port of this bridge.
     Bridge(Bridge),
     /// A macvlan on this link of the host.
-    Macvlan(String),
+    Macvlan {
+        /// The link.
+        master: String,
+        /// A fixed MTU; that of the link if none.
+        mtu: Option<u32>,
+    },
 }
 
 /// What was made of a [`Cable`].
@@ -65,7 +68,7 @@ pub fn ready(place: &Place, host: &Netlink, cable: &Cable) -> Result<Ready, Erro
             };
             Ok(Ready { index, name: bridge.name.clone(), mtu, ipv6 })
         }
-        Plug::Macvlan(master) => {
+        Plug::Macvlan { master, .. } => {
             let found = link::find(host, master).context(|| format!("link {master}"))?;
             let found = found.ok_or_else(|| Error::errno(format!("link {master}"), Errno::ENODEV))?;
             Ok(Ready { index: found.index, name: found.name, mtu: cable.mtu, ipv6 })
@@ -89,7 +92,7 @@ pub fn lay(
             interfaces.push(Interface { name, ..Interface::default() });
             index
         }
-        Plug::Macvlan(_) => {
+        Plug::Macvlan { .. } => {
             let request = link::new_macvlan(&cable.name, plug.index, namespace.as_fd(), cable.mac, plug.mtu);
             let what = || format!("macvlan {} on {}", cable.name, plug.name);
             host.change(&[request], "a second Ethernet address on the host's link")
@@ -117,7 +120,8 @@ pub fn lay(
 /// Makes the veth pair: the name of the host's end and the index of the other one.
 ///
 /// The name is random: the cable of a container that has just ended may live on for some milliseconds, and the id
-/// may come back before that.
+/// may come back before that. The index is asked for: the kernel heeds no wish for a peer's, and it is not always
+/// the first one, since kernels with tunnel modules put links into every namespace.
 fn new_cable(
     host: &Netlink,
     inner: &Netlink,
@@ -125,15 +129,12 @@ fn new_cable(
     cable: &Cable,
     plug: &Ready,
 ) -> Result<(String, u32), Error> {
-    let mut wish = cable.index;
-    let mut attempts = 0;
-    loop {
+    for attempt in 0.. {
         let name = random_name()?;
         let veth = Veth {
             host: &name,
             bridge: plug.index,
             peer: &cable.name,
-            peer_index: wish,
             netns: namespace.as_fd(),
             mac: cable.mac,
             mtu: plug.mtu,
@@ -142,22 +143,13 @@ fn new_cable(
         match host
             .change(&[link::new_veth(&veth), link::no_link_local(0, &name), link::set_up(0, &name)], why)
         {
-            Ok(()) => {
-                let index = match wish {
-                    Some(index) => index,
-                    None => index_of(inner, &cable.name)?,
-                };
-                return Ok((name, index));
-            }
-            // The name is taken (1 in 2⁴⁸), or the index is: kernels with tunnel modules put links into every
-            // namespace.
-            Err(Refused { errno: Errno::EEXIST | Errno::EBUSY, .. }) if attempts < 4 => {
-                wish = None;
-                attempts += 1;
-            }
+            Ok(()) => return Ok((name, index_of(inner, &cable.name)?)),
+            // The name is taken (1 in 2⁴⁸).
+            Err(Refused { index: 0, errno: Errno::EEXIST }) if attempt == 0 => {}
             Err(refused) => return Err(Error::errno(format!("veth {name} on {}", plug.name), refused.errno)),
         }
     }
+    Err(Error::errno(format!("veth on {}", plug.name), Errno::EEXIST))
 }
 
 fn random_name() -> Result<String, Error> {

@@ -150,11 +150,11 @@ fn plan(place: &Place, call: &Call, outcome: &mut Outcome) -> Result<Cable, Erro
         rules: Some(rules),
     };
     let plug = match (plugin.driver.as_deref(), &plugin.master) {
-        (Some("macvlan"), Some(master)) => Plug::Macvlan(master.clone()),
+        (Some("macvlan"), Some(master)) => Plug::Macvlan { master: master.clone(), mtu: plugin.mtu },
         (Some("macvlan"), None) => return Err(Error::new("driver macvlan: no master")),
         _ => Plug::Bridge(bridge),
     };
-    Ok(Cable { name: call.ifname.clone(), index: None, plug, addresses, routes, mac, mtu: plugin.mtu })
+    Ok(Cable { name: call.ifname.clone(), plug, addresses, routes, mac, mtu: plugin.mtu })
 }
 
 fn random_address() -> Result<IpAddr, Error> {

@@ -77,8 +77,6 @@ pub struct Veth<'a> {
     pub host: &'a str,
     pub bridge: u32,
     pub peer: &'a str,
-    /// The index wanted for the peer; the kernel's choice if none.
-    pub peer_index: Option<u32>,
     pub netns: BorrowedFd<'a>,
     pub mac: Mac,
     pub mtu: Option<u32>,
@@ -87,7 +85,6 @@ pub struct Veth<'a> {
 /// One message makes both ends and plugs one into the bridge.
 pub fn new_veth(veth: &Veth) -> Request {
     let mut peer = LinkMessage::default();
-    peer.header.index = veth.peer_index.unwrap_or(0);
     peer.attributes = vec![
         LinkAttribute::IfName(veth.peer.to_owned()),
         LinkAttribute::NetNsFd(veth.netns.as_raw_fd()),
@@ -299,22 +296,22 @@ pub fn netns_id(netlink: &Netlink, namespace: BorrowedFd) -> Result<Option<i32>,
     Ok(id)
 }
 
-/// The addresses of the link with number `index`.
-pub fn addresses(netlink: &Netlink, index: u32) -> Result<Vec<IpNet>, Errno> {
+/// All addresses, each with the number of its link.
+pub fn addresses(netlink: &Netlink) -> Result<Vec<(u32, IpNet)>, Errno> {
     let mut found = Vec::new();
     let request = Request::route(
         &RouteNetlinkMessage::GetAddress(AddressMessage::default()),
         NLM_F_DUMP,
         "RTM_GETADDR",
     );
-    netlink.ask(&request, "the addresses of a link", |_, payload| {
+    netlink.ask(&request, "the addresses of the links", |_, payload| {
         if let Ok(message) = AddressMessage::parse(payload) {
             let address = message.attributes.iter().find_map(|attribute| match attribute {
                 AddressAttribute::Address(address) => Some(*address),
                 _ => None,
             });
             let net = address.and_then(|address| IpNet::new(address, message.header.prefix_len).ok());
-            found.extend(net.filter(|_| message.header.index == index));
+            found.extend(net.map(|net| (message.header.index, net)));
         }
     })?;
     Ok(found)

@@ -1,12 +1,13 @@
 //! wb-netns: a network namespace and its cable.
 //!
-//! `wb-netns add|del|check [flags] <document >document`, `wb-netns list`, `wb-netns network create|rm|prune|list|inspect`;
+//! `wb-netns add|del|check|connect|disconnect [flags] <document >document`, `wb-netns list`, `wb-netns network create|rm|prune|list|inspect`;
 //! a CNI plugin where `CNI_COMMAND` is set.
 
 mod attach;
 mod bridge;
 mod cable;
 mod cni;
+mod connect;
 mod delegate;
 mod dns;
 mod files;
@@ -16,6 +17,7 @@ mod netns;
 mod network;
 mod nft;
 mod ports;
+mod usage;
 
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
@@ -45,6 +47,10 @@ enum Verb {
     Del(Whose),
     /// Fail unless namespace and interfaces are what the document says
     Check(Whose),
+    /// Lay cables to the networks that were added to a running container's document
+    Connect(Whose),
+    /// Take a container off one network
+    Disconnect(connect::DisconnectArgs),
     /// Print the network namespaces, one JSON object a line
     List,
     /// Make, remove and show networks
@@ -150,6 +156,14 @@ fn run() -> Result<ExitCode, Error> {
             whose.fill(doc)?;
             attach::check(doc)
         })),
+        Verb::Connect(whose) => Ok(Filter::doing(TOOL, "connect").run(&cli.filter, |doc| {
+            whose.fill(doc)?;
+            connect::connect(&place, doc)
+        })),
+        Verb::Disconnect(args) => {
+            Ok(Filter::doing(TOOL, "disconnect")
+                .run(&cli.filter, |doc| connect::disconnect(&place, &args, doc)))
+        }
         Verb::List => network::list_namespaces(),
         Verb::Network(NetworkVerb::Create(args)) if args.quiet => {
             network::create_quietly(&place, &args, wb_doc::read_one(&cli.filter)?)

@@ -111,8 +111,8 @@ pub fn check_interface(name: &str, addresses: &[IpNet]) -> Result<(), Error> {
     if !found.up {
         return Err(Error::errno(what(), Errno::ENETDOWN));
     }
-    let has = link::addresses(&netlink, found.index).context(what)?;
-    match addresses.iter().find(|address| !has.contains(address)) {
+    let has = link::addresses(&netlink).context(what)?;
+    match addresses.iter().find(|address| !has.contains(&(found.index, **address))) {
         Some(address) => Err(Error::new(format!("{}: no address {address}", what()))),
         None => Ok(()),
     }

@@ -1,13 +1,12 @@
 //! The verbs on networks: create, rm, list, inspect.
 
 use crate::nat::{self, Rules};
-use crate::{link, netns};
+use crate::{link, netns, usage};
 use clap::Args;
 use serde_json::{Map, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{ErrorKind, Write};
-use std::os::fd::AsFd;
 use std::process::ExitCode;
 use wb_doc::{Context, Document, Error};
 use wb_store::Place;
@@ -225,16 +224,9 @@ pub fn remove(place: &Place, names: &Names) -> Result<ExitCode, Error> {
 
 /// Removes every network that no container is plugged into, but for the default one.
 pub fn prune(place: &Place) -> Result<ExitCode, Error> {
-    let host = Netlink::open(Protocol::Route).context(|| "netlink")?;
     let mut removed = Vec::new();
     for network in network::list(place)?.into_iter().filter(|network| network.name != network::DEFAULT) {
-        let bridge = network.plugin()?.bridge;
-        let unused = match &bridge {
-            Some(bridge) => ports_in_use(&host, bridge)? == 0,
-            // Nothing on the host tells who uses a macvlan network.
-            None => false,
-        };
-        if unused {
+        if usage::count(&network.plugin()?)? == 0 {
             remove_one(place, &network.name)?;
             removed.push(network.name);
         }
@@ -246,8 +238,13 @@ fn remove_one(place: &Place, name: &str) -> Result<(), Error> {
     let network = network::load(place, name)?;
     let plugin = network.plugin()?;
     let _lock = Lock::exclusive(&place.networks().join(".lock"))?;
+    match usage::count(&plugin)? {
+        0 => {}
+        1 => return Err(Error::new(format!("network {name}: in use by a container"))),
+        users => return Err(Error::new(format!("network {name}: in use by {users} containers"))),
+    }
     if let Some(bridge) = &plugin.bridge {
-        remove_bridge(name, bridge)?;
+        remove_bridge(bridge)?;
         nat::remove(&Rules::of_network(place, bridge, &plugin))?;
     }
     let path = network::path(place, name);
@@ -261,40 +258,12 @@ fn remove_one(place: &Place, name: &str) -> Result<(), Error> {
     }
 }
 
-fn remove_bridge(network: &str, bridge: &str) -> Result<(), Error> {
+fn remove_bridge(bridge: &str) -> Result<(), Error> {
     let what = || format!("bridge {bridge}");
     let host = Netlink::open(Protocol::Route).context(|| "netlink")?;
     let Some(found) = link::find(&host, bridge).context(what)? else { return Ok(()) };
-    match ports_in_use(&host, bridge)? {
-        0 => {}
-        1 => return Err(Error::new(format!("network {network}: in use by a container"))),
-        ports => return Err(Error::new(format!("network {network}: in use by {ports} containers"))),
-    }
     host.change(&[link::delete(found.index, bridge)], "the network goes, its bridge with it")
         .map_err(|refused| Error::errno(what(), refused.errno))
-}
-
-/// How many cables are plugged into a bridge. Those of containers that have ended are on their way out; a second is
-/// time enough for the kernel.
-fn ports_in_use(host: &Netlink, bridge: &str) -> Result<usize, Error> {
-    let what = || format!("bridge {bridge}");
-    for attempt in 0.. {
-        let Some(found) = link::find(host, bridge).context(what)? else { return Ok(0) };
-        let mut ports = link::list(host).context(what)?;
-        ports.retain(|link| link.controller == Some(found.index));
-        if ports.is_empty() || attempt == 20 || ports.iter().any(|port| leads_to_bound(host, port)) {
-            return Ok(ports.len());
-        }
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
-    Ok(0)
-}
-
-/// Whether the cable's other end is in a namespace that somebody keeps.
-fn leads_to_bound(host: &Netlink, port: &link::Link) -> bool {
-    let names = netns::list().unwrap_or_default();
-    let id = |name: &String| link::netns_id(host, netns::open(name).ok()?.as_fd()).ok()?;
-    port.peer_netns.is_some() && names.iter().any(|name| id(name) == port.peer_netns)
 }
 
 /// All networks: one configuration list a line, or as the flags say.

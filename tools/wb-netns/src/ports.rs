@@ -189,6 +189,14 @@ pub fn publish(
     }
 }
 
+/// Leads the ports of a container, which go on being held, to other addresses of it.
+pub fn lead_elsewhere(place: &Place, id: &str, ports: &[Port], ips: &[IpNet]) -> Result<(), Error> {
+    let netfilter = Netlink::open(Protocol::Netfilter).context(|| "nfnetlink")?;
+    let table = place.machine_name("wb");
+    remove(&netfilter, &table, |element, _| element.comment == id)?;
+    publish(&netfilter, &table, id, ports, ips)
+}
+
 fn add(netfilter: &Netlink, table: &str, elements: &BTreeMap<&str, Vec<Element>>) -> Result<(), Errno> {
     let of_map = |(map, list): (&&str, &Vec<Element>)| -> Vec<Request> {
         list.chunks(BATCH).map(|chunk| nft::add_elements(table, map, chunk)).collect()
