@@ -143,22 +143,6 @@ NFT
   unplug a b c d
 }
 
-# publish_on ID NETWORK HOST:CONTAINER[/PROTOCOL]… [HOST_IP]
-publish_on () {
-  local id=$1 name=$2 ports=
-  shift 2
-  echo "$id" >>"$WB_SCRATCH/plugged"
-  ports=$(for port; do
-    proto=tcp
-    case $port in */*) proto=${port#*/} port=${port%/*} ;; esac
-    ip=null
-    case $port in *@*) ip="\"${port%@*}\"" port=${port#*@} ;; esac
-    echo "{\"hostIP\":$ip,\"hostPort\":${port%:*},\"containerPort\":${port#*:},\"protocol\":\"$proto\"}"
-  done | jq -sc .)
-  echo "{\"wb\":{\"id\":\"$id\",\"network\":{\"name\":\"$name\",\"ports\":$ports}}}" |
-    host wb-ipam add | host wb-netns add
-}
-
 @test "a published port: from outside, the host, 127.0.0.1, a neighbour, another network, itself" {
   network bridge
   network other

@@ -101,3 +101,19 @@ listening () { [ -n "$(nsenter --net="/run/netns/$1" ss -Hltun "sport = :$2")" ]
 
 fetch () { timeout 3 nc -w 2 "$@" </dev/null; }
 fetch_udp () { echo x | timeout 3 nc -u -w 1 "$@" | head -n 1; }
+
+# publish_on ID NETWORK HOST:CONTAINER[/PROTOCOL]… [HOST_IP]
+publish_on () {
+  local id=$1 name=$2 ports=
+  shift 2
+  echo "$id" >>"$WB_SCRATCH/plugged"
+  ports=$(for port; do
+    proto=tcp
+    case $port in */*) proto=${port#*/} port=${port%/*} ;; esac
+    ip=null
+    case $port in *@*) ip="\"${port%@*}\"" port=${port#*@} ;; esac
+    echo "{\"hostIP\":$ip,\"hostPort\":${port%:*},\"containerPort\":${port#*:},\"protocol\":\"$proto\"}"
+  done | jq -sc .)
+  echo "{\"wb\":{\"id\":\"$id\",\"network\":{\"name\":\"$name\",\"ports\":$ports}}}" |
+    host wb-ipam add | host wb-netns add
+}

@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_network_joined_and_left_leaves_no_trace() {
-        let text = r#"{"wb":{"network":{"name":"a","ports":[1]}}}"#;
+        let text = r#"{"wb":{"network":{"name":"a","exposed":["1"]}}}"#;
         let mut doc = document(text);
         assert_eq!(join(&mut doc, wish("b")).unwrap(), 1);
         assert_eq!(join(&mut doc, wish("c")).unwrap(), 2);
@@ -96,14 +96,14 @@ mod tests {
     #[test]
     fn the_next_one_moves_up_and_the_last_one_leaves_none() {
         let mut doc = document(
-            r#"{"wb":{"network":{"name":"a","ip":"10.0.0.2","ports":[1]},"networks":[{"name":"b","aliases":["x"]}]}}"#,
+            r#"{"wb":{"network":{"name":"a","ip":"10.0.0.2","exposed":["1"]},"networks":[{"name":"b","aliases":["x"]}]}}"#,
         );
         assert_eq!(leave(&mut doc, "a").unwrap(), Some(0));
-        assert_eq!(shown(&doc), r#"{"wb":{"network":{"name":"b","ports":[1],"aliases":["x"]}}}"#);
+        assert_eq!(shown(&doc), r#"{"wb":{"network":{"name":"b","exposed":["1"],"aliases":["x"]}}}"#);
         assert_eq!(leave(&mut doc, "b").unwrap(), Some(0));
-        assert_eq!(shown(&doc), r#"{"wb":{"network":{"name":"none","ports":[1]}}}"#);
+        assert_eq!(shown(&doc), r#"{"wb":{"network":{"name":"none","exposed":["1"]}}}"#);
         assert_eq!(join(&mut doc, wish("c")).unwrap(), 0);
-        assert_eq!(shown(&doc), r#"{"wb":{"network":{"name":"c","ports":[1]}}}"#);
+        assert_eq!(shown(&doc), r#"{"wb":{"network":{"name":"c","exposed":["1"]}}}"#);
     }
 
     #[test]

@@ -176,6 +176,9 @@ pub struct Port {
     /// The host's port; 0 for any free one.
     #[serde(rename = "hostPort")]
     pub host_port: u16,
+    /// The first and the last port of the host to choose from; `host_port` is the one chosen.
+    #[serde(rename = "hostPortRange", skip_serializing_if = "Option::is_none")]
+    pub host_port_range: Option<(u16, u16)>,
     /// The container's port.
     #[serde(rename = "containerPort")]
     pub container_port: u16,

@@ -3,8 +3,8 @@
 use crate::trace::call;
 use crate::{Errno, Result};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, bind,
-    getsockname, listen, setsockopt, socket, sockopt,
+    AddressFamily, Backlog, Shutdown, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6,
+    SockaddrStorage, bind, getsockname, listen, setsockopt, shutdown, socket, sockopt,
 };
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -16,16 +16,47 @@ pub enum Transport {
     Tcp,
     /// udp(7)
     Udp,
+    /// sctp(7); `EPROTONOSUPPORT` where the kernel has none.
+    Sctp,
 }
 
 /// Takes a port; number 0 takes any free one. `EADDRINUSE` where anybody has it.
 ///
-/// An address of `::` takes the port for IPv6 only. A TCP socket listens: another one with `SO_REUSEADDR` could
-/// share the port of one that is only bound. Connections that are still winding down (`TIME_WAIT`) are no obstacle.
+/// An address of `::` takes the port for IPv6 only. Connections that are still winding down (`TIME_WAIT`) are no
+/// obstacle. A socket for IPv4 listens, so that ss(8) shows it. One for IPv6 refuses whoever comes: the rules lead
+/// nobody from `::1`, and a connection that is established and silent is worse than none.
 pub fn take(address: SocketAddr, transport: Transport) -> Result<OwnedFd> {
+    // The number of a socket that stopped listening is only kept if it was asked for.
+    let probe = if address.port() == 0 && refuses(address, transport) {
+        Some(bound(address, transport)?)
+    } else {
+        None
+    };
+    let port = probe.as_ref().map_or(Ok(address.port()), number)?;
+    let socket = bound(SocketAddr::new(address.ip(), port), transport)?;
+    match transport {
+        // Another socket with SO_REUSEADDR could share the port of one that is bound and no more.
+        Transport::Tcp | Transport::Sctp => listen(&socket, Backlog::new(0)?)?,
+        // What arrives here was not for the container; it is thrown away once this much of it waits.
+        Transport::Udp => setsockopt(&socket, sockopt::RcvBuf, &0)?,
+    }
+    if refuses(address, transport) {
+        // Nor of one that gives up sharing after it has listened.
+        shutdown(socket.as_raw_fd(), Shutdown::Both)?;
+        setsockopt(&socket, sockopt::ReuseAddr, &false)?;
+    }
+    Ok(socket)
+}
+
+fn refuses(address: SocketAddr, transport: Transport) -> bool {
+    address.is_ipv6() && transport == Transport::Tcp
+}
+
+fn bound(address: SocketAddr, transport: Transport) -> Result<OwnedFd> {
     let (kind, protocol) = match transport {
         Transport::Tcp => (SockType::Stream, SockProtocol::Tcp),
         Transport::Udp => (SockType::Datagram, SockProtocol::Udp),
+        Transport::Sctp => (SockType::Stream, SockProtocol::Sctp),
     };
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let socket = socket(family, kind, SockFlag::SOCK_CLOEXEC, protocol)?;
@@ -46,11 +77,6 @@ pub fn take(address: SocketAddr, transport: Transport) -> Result<OwnedFd> {
             }
         },
     )?;
-    match transport {
-        Transport::Tcp => listen(&socket, Backlog::new(0)?)?,
-        // What arrives here was not for the container; it is thrown away once this much of it waits.
-        Transport::Udp => setsockopt(&socket, sockopt::RcvBuf, &0)?,
-    }
     Ok(socket)
 }
 
@@ -78,5 +104,22 @@ mod tests {
             drop(first);
             take(again, transport).unwrap();
         }
+    }
+
+    #[test]
+    fn over_ipv6_a_held_port_refuses() {
+        let held = take("[::]:0".parse().unwrap(), Transport::Tcp).unwrap();
+        let port = number(&held).unwrap();
+        let client = std::net::TcpStream::connect(("::1", port));
+        assert_eq!(client.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+        for address in ["[::]:0", "[::1]:0"] {
+            let mut address: SocketAddr = address.parse().unwrap();
+            address.set_port(port);
+            assert_eq!(take(address, Transport::Tcp).map(drop), Err(Errno::EADDRINUSE));
+            // The standard library shares ports (SO_REUSEADDR).
+            assert!(std::net::TcpListener::bind(address).is_err());
+        }
+        drop(held);
+        take(SocketAddr::new("::".parse().unwrap(), port), Transport::Tcp).unwrap();
     }
 }

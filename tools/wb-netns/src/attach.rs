@@ -2,7 +2,7 @@
 
 use crate::bridge::{Bridge, mac_of};
 use crate::cable::{self, Cable, Made, Plug};
-use crate::{dns, files, link, netns, ports};
+use crate::{dns, files, link, netns, ports, publish};
 use ipnet::IpNet;
 use serde_json::json;
 use std::net::IpAddr;
@@ -18,7 +18,9 @@ pub fn add(place: &Place, doc: &mut Document, bridge: Option<&str>) -> Result<()
     let id = doc.id()?.to_owned();
     let mut attachments = network::attachments(doc)?;
     // What an earlier run of the container had.
-    attachments.iter_mut().for_each(|attachment| attachment.result.interfaces.clear());
+    for attachment in &mut attachments {
+        attachment.result.interfaces.clear();
+    }
     match attachments[0].name.as_str() {
         "host" => {
             set_namespace(doc, Entry::Absent)?;
@@ -78,7 +80,7 @@ pub fn publish(
     let id = doc.id()?.to_owned();
     ports::park(place, &id, sockets)?;
     let netfilter = Netlink::open(Protocol::Netfilter).context(|| "nfnetlink")?;
-    ports::publish(&netfilter, &place.machine_name("wb"), &id, published, &cable.addresses)?;
+    publish::lead(&netfilter, &place.machine_name("wb"), &id, published, &cable.addresses)?;
     doc.set("/wb/network/ports", published)
 }
 

@@ -104,6 +104,12 @@ fn make(host: &Netlink, bridge: &Bridge) -> Result<u32, Error> {
         )
         .context(|| path.clone())?;
     }
+    if bridge.ipv6 {
+        let path = format!("/proc/sys/net/ipv6/conf/{}/accept_dad", bridge.name);
+        // Until the kernel had made sure of its link-local address, for some two seconds, it would look for no
+        // container on behalf of others. The address follows from the gateway's: nobody else has it.
+        write_control(Path::new(&path), "0", "the gateway speaks at once").context(|| path.clone())?;
+    }
     let mut requests: Vec<_> =
         bridge.gateways.iter().map(|net| link::add_address(index, &bridge.name, *net)).collect();
     if !bridge.ipv6 {

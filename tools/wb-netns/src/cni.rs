@@ -4,7 +4,7 @@
 use crate::bridge::{Bridge, mac_of};
 use crate::cable::{self, Cable, Plug};
 use crate::nat::Rules;
-use crate::{delegate, link, netns, ports};
+use crate::{delegate, link, netns, ports, publish};
 use ipnet::IpNet;
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr};
@@ -100,7 +100,7 @@ fn attach(place: &Place, call: &Call, mut outcome: Outcome) -> Result<Outcome, E
             let owner = port_owner(&call.owner());
             ports::park(place, &owner, &sockets)?;
             let netfilter = Netlink::open(Protocol::Netfilter).context(|| "nfnetlink")?;
-            ports::publish(&netfilter, &place.machine_name("wb"), &owner, &published, &cable.addresses)?;
+            publish::lead(&netfilter, &place.machine_name("wb"), &owner, &published, &cable.addresses)?;
         }
         Ok(made)
     });

@@ -2,7 +2,7 @@
 
 use crate::attach::{self, provide_files, publish, take_ports};
 use crate::cable::{self, Cable, Made};
-use crate::{dns, link, netns, ports};
+use crate::{dns, link, netns, ports, publish};
 use clap::Args;
 use wb_doc::{Context, Document, Error};
 use wb_store::network::{self, Attachment};
@@ -104,7 +104,7 @@ fn republish(place: &Place, id: &str, first: &Attachment, cable: &Cable) -> Resu
     }
     let host = Netlink::open(Protocol::Route).context(|| "netlink")?;
     cable::set_hairpin(&host, &Made { interfaces: first.result.interfaces.clone() })?;
-    ports::lead_elsewhere(place, id, &first.ports, &cable.addresses)
+    publish::lead_elsewhere(place, id, &first.ports, &cable.addresses)
 }
 
 /// The cable that is gone may have been the way out; another one's is put there.

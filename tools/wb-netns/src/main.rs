@@ -8,6 +8,7 @@ mod bridge;
 mod cable;
 mod cni;
 mod connect;
+mod conntrack;
 mod delegate;
 mod dns;
 mod files;
@@ -17,6 +18,7 @@ mod netns;
 mod network;
 mod nft;
 mod ports;
+mod publish;
 mod usage;
 
 use clap::{Args, Parser, Subcommand};

@@ -78,6 +78,7 @@ add rule inet T forward ct status dnat accept comment \"published ports\"
 add rule inet T forward oifname @bridges drop comment \"nobody else's, and no other network's\"
 add rule inet T publish dnat ip to ip daddr . meta l4proto . th dport map @host4
 add rule inet T publish meta nfproto ipv4 dnat ip to meta l4proto . th dport map @any4
+add rule inet T publish ip6 daddr ::1 return comment \"no way leads from there to another link\"
 add rule inet T publish dnat ip6 to ip6 daddr . meta l4proto . th dport map @host6
 add rule inet T publish meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @any6
 add rule inet T prerouting fib daddr type local jump publish

@@ -71,7 +71,7 @@ pub struct Rule {
 }
 
 /// Appends one attribute.
-fn put(out: &mut Vec<u8>, kind: u16, value: &[u8]) {
+pub fn put(out: &mut Vec<u8>, kind: u16, value: &[u8]) {
     let length = u16::try_from(value.len() + 4).unwrap_or(u16::MAX);
     out.extend_from_slice(&length.to_ne_bytes());
     out.extend_from_slice(&kind.to_ne_bytes());
@@ -85,7 +85,8 @@ fn put_text(out: &mut Vec<u8>, kind: u16, text: &str) {
     put(out, kind, &value);
 }
 
-fn nest(kind: u16, value: &[u8]) -> Vec<u8> {
+/// An attribute with attributes in it.
+pub fn nest(kind: u16, value: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     put(&mut out, kind | NLA_F_NESTED, value);
     out
@@ -108,7 +109,8 @@ fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     })
 }
 
-fn find(bytes: &[u8], kind: u16) -> Option<&[u8]> {
+/// The value of the first attribute of a kind.
+pub fn find(bytes: &[u8], kind: u16) -> Option<&[u8]> {
     attributes(bytes).find(|(found, _)| *found == kind).map(|(_, value)| value)
 }
 

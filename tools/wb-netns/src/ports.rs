@@ -3,10 +3,10 @@
 //! No proxy runs. One parked process a container, with nothing in it but the sockets, holds its ports: a second
 //! container and any other program get `EADDRINUSE` at once.
 
-use crate::nft::{self, Element};
+use crate::publish;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -16,14 +16,10 @@ use wb_doc::{Context, Error};
 use wb_store::Place;
 use wb_store::atomic::{self, Durability};
 use wb_store::network::{Attachment, Port};
-use wb_sys::netlink::{Netlink, Protocol, Request};
+use wb_sys::netlink::{Netlink, Protocol};
 use wb_sys::port::{self, Transport};
 use wb_sys::{Errno, child, park, pipe, poll, proc, process};
 
-/// The maps of the rule set, by name: for one host address, and for all.
-const MAPS: [&str; 4] = ["host4", "any4", "host6", "any6"];
-/// How many elements fit one message comfortably.
-const BATCH: usize = 400;
 /// How often a pair of ports, the same for IPv4 and IPv6, is looked for.
 const ATTEMPTS: usize = 16;
 
@@ -55,12 +51,7 @@ pub fn wanted(attachment: &Attachment) -> Result<Vec<Port>, Error> {
             for container_port in first.parse::<u16>().map_err(wrong)?..=last.parse::<u16>().map_err(wrong)? {
                 let same = |port: &Port| port.container_port == container_port && port.protocol == protocol;
                 if !ports.iter().any(same) {
-                    ports.push(Port {
-                        host_ip: None,
-                        host_port: 0,
-                        container_port,
-                        protocol: protocol.to_owned(),
-                    });
+                    ports.push(Port { container_port, protocol: protocol.to_owned(), ..Port::default() });
                 }
             }
         }
@@ -69,9 +60,16 @@ pub fn wanted(attachment: &Attachment) -> Result<Vec<Port>, Error> {
 }
 
 /// The host's addresses on which a port is published to a container with these addresses.
-fn host_addresses(port: &Port, ips: &[IpNet]) -> Result<Vec<IpAddr>, Error> {
+pub fn host_addresses(port: &Port, ips: &[IpNet]) -> Result<Vec<IpAddr>, Error> {
     let has = |v4: bool| ips.iter().any(|ip| ip.addr().is_ipv4() == v4);
     let all: Vec<IpAddr> = match port.host_ip {
+        Some(address) if address == IpAddr::V6(Ipv6Addr::LOCALHOST) => {
+            let message = format!(
+                "published port {} on ::1: the kernel leads nothing from there to another link",
+                shown(port)
+            );
+            return Err(Error::new(message).code(125).hint("127.0.0.1 is for this host alone, too"));
+        }
         Some(address) if has(address.is_ipv4()) => vec![address],
         Some(address) => {
             let message =
@@ -87,28 +85,37 @@ fn host_addresses(port: &Port, ips: &[IpNet]) -> Result<Vec<IpAddr>, Error> {
 }
 
 fn shown(port: &Port) -> String {
-    format!("{}/{}", port.host_port, port.protocol)
+    match port.host_port_range {
+        Some((first, last)) => format!("{first}-{last}/{}", port.protocol),
+        None => format!("{}/{}", port.host_port, port.protocol),
+    }
 }
 
-/// Takes every port; those with number 0 get the number of a free one.
+/// Takes every port; those with number 0 get the number of a free one, those with a range the first free one of it.
 pub fn take(ports: &mut [Port], ips: &[IpNet]) -> Result<Vec<OwnedFd>, Error> {
     let mut held = Vec::new();
     for port in ports {
         let addresses = host_addresses(port, ips)?;
-        let mut attempts = if port.host_port == 0 { ATTEMPTS } else { 1 };
-        loop {
-            attempts -= 1;
-            match take_one(port.host_port, &port.protocol, &addresses) {
+        let mut candidates: VecDeque<u16> = match (port.host_port_range, port.host_port) {
+            (Some((first, last)), _) => (first..=last).collect(),
+            (None, 0) => [0; ATTEMPTS].into(),
+            (None, number) => [number].into(),
+        };
+        while let Some(candidate) = candidates.pop_front() {
+            match take_one(candidate, &port.protocol, &addresses) {
                 Ok((number, sockets)) => {
                     port.host_port = number;
                     held.extend(sockets);
                     break;
                 }
-                // The number that was free for IPv4 is taken for IPv6.
-                Err(Errno::EADDRINUSE) if attempts > 0 => {}
+                // Somebody has it; or what was free for IPv4 is taken for IPv6.
+                Err(Errno::EADDRINUSE) if !candidates.is_empty() => {}
                 Err(errno) => {
-                    let what = || format!("published port {} on {}", shown(port), addresses[0]);
-                    return Err(errno).context(what).map_err(|error| error.code(125));
+                    let what = format!("published port {} on {}", shown(port), addresses[0]);
+                    let error = Error::errno(what, errno).code(125);
+                    // A port that nobody holds is not published: two containers could have it.
+                    let no_sctp = errno == Errno::EPROTONOSUPPORT && port.protocol == "sctp";
+                    return Err(if no_sctp { error.hint("modprobe sctp") } else { error });
                 }
             }
         }
@@ -120,8 +127,7 @@ fn take_one(number: u16, protocol: &str, addresses: &[IpAddr]) -> Result<(u16, V
     let transport = match protocol {
         "tcp" => Transport::Tcp,
         "udp" => Transport::Udp,
-        // A kernel without sctp(7) has no socket to hold it with; the rules lead it all the same.
-        "sctp" if number > 0 => return Ok((number, Vec::new())),
+        "sctp" => Transport::Sctp,
         _ => return Err(Errno::EPROTONOSUPPORT),
     };
     let mut number = number;
@@ -166,106 +172,6 @@ fn write_down(path: &std::path::Path) -> Result<(), Error> {
     atomic::write(path, &text, Durability::Visible)
 }
 
-/// Leads the ports to the container.
-pub fn publish(
-    netfilter: &Netlink,
-    table: &str,
-    id: &str,
-    ports: &[Port],
-    ips: &[IpNet],
-) -> Result<(), Error> {
-    let elements = elements(id, ports, ips)?;
-    let what = || format!("nft table {table}: published ports");
-    match add(netfilter, table, &elements) {
-        // We hold the ports, so what is in the maps under their numbers belongs to nobody alive.
-        Err(Errno::EEXIST | Errno::EBUSY) => {
-            let taken = |element: &Element, map: &str| {
-                elements.get(map).is_some_and(|ours| ours.iter().any(|our| our.key == element.key))
-            };
-            remove(netfilter, table, taken)?;
-            add(netfilter, table, &elements).context(what)
-        }
-        other => other.context(what),
-    }
-}
-
-/// Leads the ports of a container, which go on being held, to other addresses of it.
-pub fn lead_elsewhere(place: &Place, id: &str, ports: &[Port], ips: &[IpNet]) -> Result<(), Error> {
-    let netfilter = Netlink::open(Protocol::Netfilter).context(|| "nfnetlink")?;
-    let table = place.machine_name("wb");
-    remove(&netfilter, &table, |element, _| element.comment == id)?;
-    publish(&netfilter, &table, id, ports, ips)
-}
-
-fn add(netfilter: &Netlink, table: &str, elements: &BTreeMap<&str, Vec<Element>>) -> Result<(), Errno> {
-    let of_map = |(map, list): (&&str, &Vec<Element>)| -> Vec<Request> {
-        list.chunks(BATCH).map(|chunk| nft::add_elements(table, map, chunk)).collect()
-    };
-    let requests: Vec<Request> = elements.iter().flat_map(of_map).collect();
-    netfilter.commit(&requests, "from here on the ports lead inside").map_err(|refused| refused.errno)
-}
-
-/// Removes the elements that `unwanted` names from the maps.
-fn remove(netfilter: &Netlink, table: &str, unwanted: impl Fn(&Element, &str) -> bool) -> Result<(), Error> {
-    let what = || format!("nft table {table}: published ports");
-    let mut requests = Vec::new();
-    for map in MAPS {
-        let mut list = nft::list_elements(netfilter, table, map).context(what)?;
-        list.retain(|element| unwanted(element, map));
-        requests.extend(list.chunks(BATCH).map(|chunk| nft::delete_elements(table, map, chunk)));
-    }
-    match netfilter.commit(&requests, "the ports lead nowhere any more") {
-        Ok(()) => Ok(()),
-        // Somebody else was quicker.
-        Err(refused) if refused.errno == Errno::ENOENT => Ok(()),
-        Err(refused) => Err(Error::errno(what(), refused.errno)),
-    }
-}
-
-fn elements(id: &str, ports: &[Port], ips: &[IpNet]) -> Result<BTreeMap<&'static str, Vec<Element>>, Error> {
-    let mut maps: BTreeMap<&'static str, Vec<Element>> = BTreeMap::new();
-    for port in ports {
-        for host in host_addresses(port, ips)? {
-            let inside = ips.iter().map(IpNet::addr).find(|ip| ip.is_ipv4() == host.is_ipv4());
-            let Some(inside) = inside else { continue };
-            let map = match (host.is_ipv4(), host.is_unspecified()) {
-                (true, false) => "host4",
-                (true, true) => "any4",
-                (false, false) => "host6",
-                (false, true) => "any6",
-            };
-            let mut key = if host.is_unspecified() { Vec::new() } else { octets(host) };
-            key.extend([protocol_number(&port.protocol), 0, 0, 0]);
-            key.extend(register(port.host_port));
-            let mut data = octets(inside);
-            data.extend(register(port.container_port));
-            maps.entry(map).or_default().push(Element { key, data, comment: id.to_owned() });
-        }
-    }
-    Ok(maps)
-}
-
-fn octets(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(v4) => v4.octets().to_vec(),
-        IpAddr::V6(v6) => v6.octets().to_vec(),
-    }
-}
-
-/// A port as part of a concatenation: in network byte order, padded to the register's four bytes.
-fn register(port: u16) -> [u8; 4] {
-    let [high, low] = port.to_be_bytes();
-    [high, low, 0, 0]
-}
-
-fn protocol_number(name: &str) -> u8 {
-    match name {
-        "udp" => 17,
-        "sctp" => 132,
-        _ => 6,
-    }
-}
-
 /// Takes a container's ports off the host: the rules first, then the holder, whose end is waited for, so that the
 /// ports can be taken again at once. Nothing published is fine.
 pub fn withdraw(place: &Place, id: &str) -> Result<(), Error> {
@@ -276,7 +182,7 @@ pub fn withdraw(place: &Place, id: &str) -> Result<(), Error> {
         Err(error) => return Err(error).context(|| path.display().to_string()),
     };
     let netfilter = Netlink::open(Protocol::Netfilter).context(|| "nfnetlink")?;
-    remove(&netfilter, &place.machine_name("wb"), |element, _| element.comment == id)?;
+    publish::withdraw(&netfilter, &place.machine_name("wb"), id)?;
     // A file that is no longer whole names nobody.
     if let Ok(holder) = serde_json::from_slice::<Holder>(&text) {
         end(&holder).context(|| "the holder of the ports")?;
@@ -333,11 +239,8 @@ mod tests {
             host_port,
             container_port,
             protocol: "tcp".into(),
+            ..Port::default()
         }
-    }
-
-    fn nets(list: &[&str]) -> Vec<IpNet> {
-        list.iter().map(|net| net.parse().unwrap()).collect()
     }
 
     #[test]
@@ -351,23 +254,5 @@ mod tests {
         let wanted: Vec<_> =
             wanted(&attachment).unwrap().iter().map(|p| (p.host_port, p.container_port)).collect();
         assert_eq!(wanted, [(8080, 80), (0, 53), (0, 100), (0, 101)]);
-    }
-
-    #[test]
-    fn each_family_and_kind_of_address_has_its_map() {
-        let ips = nets(&["10.0.0.2/24", "fd00::2/64"]);
-        let maps = elements(
-            "x",
-            &[port(None, 80, 8080), port(Some("192.0.2.1"), 81, 1), port(Some("::1"), 82, 2)],
-            &ips,
-        );
-        let maps = maps.unwrap();
-        assert_eq!(maps.keys().copied().collect::<Vec<_>>(), ["any4", "any6", "host4", "host6"]);
-        assert_eq!(maps["any4"][0].key, [6, 0, 0, 0, 0, 80, 0, 0]);
-        assert_eq!(maps["any4"][0].data, [10, 0, 0, 2, 0x1f, 0x90, 0, 0]);
-        assert_eq!(maps["host6"][0].key.len(), 24);
-        let v4_only = elements("x", &[port(None, 80, 80)], &nets(&["10.0.0.2/24"])).unwrap();
-        assert_eq!(v4_only.len(), 1);
-        assert!(elements("x", &[port(Some("::1"), 80, 80)], &nets(&["10.0.0.2/24"])).is_err());
     }
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use wb_doc::Error;
 
 /// `[[IP:][HOST[-HOST]]:]CONTAINER[-CONTAINER][/PROTOCOL]` as CNI port mappings, one a port. A host port of 0 is
-/// one for wb-netns to choose.
+/// one for wb-netns to choose; of a range for one port of the container it takes the first that is free.
 pub fn publish(text: &str) -> Result<Vec<Value>, Error> {
     let wrong = || invalid("publish", text, "[[IP:]PORT:]PORT[/PROTOCOL]");
     let (rest, protocol) = protocol("publish", text)?;
@@ -25,6 +25,15 @@ pub fn publish(text: &str) -> Result<Vec<Value>, Error> {
     let (first, last) = range(container).ok_or_else(wrong)?;
     let hosts = if host.is_empty() { None } else { Some(range(host).ok_or_else(wrong)?) };
     if let Some((host_first, host_last)) = hosts {
+        if first == last && host_first < host_last {
+            // One port of the container, and several of the host's to choose from.
+            let mut mapping = json!({"hostPort": 0, "hostPortRange": [host_first, host_last],
+                "containerPort": first, "protocol": protocol});
+            if !address.is_empty() {
+                mapping["hostIP"] = address.into();
+            }
+            return Ok(vec![mapping]);
+        }
         if host_last - host_first != last - first {
             return Err(Error::usage(format!("--publish {text}: ranges of different length")));
         }
@@ -91,6 +100,11 @@ mod tests {
                 "8000-8001:80-81",
                 json!([{"hostPort": 8000, "containerPort": 80, "protocol": "tcp"},
                        {"hostPort": 8001, "containerPort": 81, "protocol": "tcp"}]),
+            ),
+            (
+                "127.0.0.1:8000-8009:80/udp",
+                json!([{"hostPort": 0, "hostPortRange": [8000, 8009], "containerPort": 80, "protocol": "udp",
+                        "hostIP": "127.0.0.1"}]),
             ),
         ] {
             assert_eq!(Value::from(publish(text).unwrap()), expected, "{text}");
