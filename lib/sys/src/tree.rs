@@ -63,6 +63,12 @@ pub fn open_path(parent: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
     nix::fcntl::openat(parent, name, flags, Mode::empty())
 }
 
+/// Opens for reading what a mere handle (`O_PATH`) names: that very file, whatever its name means by now.
+pub fn reopen(handle: impl AsFd) -> Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    nix::fcntl::open(magic(handle.as_fd()).as_c_str(), flags, Mode::empty())
+}
+
 /// Writes all of `content`.
 pub fn write_all(fd: impl AsFd, mut content: &[u8]) -> Result<()> {
     while !content.is_empty() {

@@ -158,6 +158,18 @@ fn build(plan: &Plan) -> Result<(), Error> {
     nix::unistd::fchdir(root.fd()).context(name)
 }
 
+/// Mounts the plan's bind mounts, and nothing else of it, below a root that is mounted already.
+pub fn bind_all(plan: &Plan, root: &OwnedFd) -> Result<(), Error> {
+    let root = Root::new(root.try_clone().context(|| "dup")?);
+    for mount in &plan.mounts {
+        if let plan::Act::Bind(source) = &mount.act {
+            let tree = attach::clone_source(source, mount, plan.maps.as_ref())?;
+            attach::bind(mount, source, &tree, &root)?;
+        }
+    }
+    Ok(())
+}
+
 /// Makes the working directory the root of everything and lets the host's file system go.
 fn leave_host(plan: &Plan) -> Result<(), Error> {
     let here = Path::new(".");

@@ -62,6 +62,11 @@ impl Maps {
         (inside(&self.uids, uid), inside(&self.gids, gid))
     }
 
+    /// The ids on the host that these ids inside the container stand for; an id without one stays as it is.
+    pub fn outside(&self, uid: u32, gid: u32) -> (u32, u32) {
+        (outside(&self.uids, uid), outside(&self.gids, gid))
+    }
+
     fn namespace(&self) -> Result<&OwnedFd, Error> {
         if let Some(namespace) = self.namespace.get() {
             return Ok(namespace);
@@ -76,6 +81,14 @@ fn inside(map: &[IdMapping], id: u32) -> u32 {
     let found = map.iter().find_map(|one| {
         let offset = id.checked_sub(one.host_id).filter(|offset| *offset < one.size)?;
         one.container_id.checked_add(offset)
+    });
+    found.unwrap_or(id)
+}
+
+fn outside(map: &[IdMapping], id: u32) -> u32 {
+    let found = map.iter().find_map(|one| {
+        let offset = id.checked_sub(one.container_id).filter(|offset| *offset < one.size)?;
+        one.host_id.checked_add(offset)
     });
     found.unwrap_or(id)
 }
@@ -102,6 +115,7 @@ mod tests {
         let maps = Maps::new(&map, &map).unwrap();
         assert_eq!(maps.inside(100_000, 100_999), (0, 999));
         assert_eq!(maps.inside(5, 101_000), (5, 101_000));
+        assert_eq!(maps.outside(0, 999), (100_000, 100_999));
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! wb-rootfs: layers into a root file system, and into it.
 //!
-//! Usage: `wb-rootfs unpack | mount | umount | diff | enter`
+//! Usage: `wb-rootfs unpack | mount | umount | diff | cp | export | open | enter`
 
 mod copy;
+mod cp;
 mod diff;
 mod enter;
+mod export;
 mod idmap;
 mod mount;
 mod open;
+mod tar_out;
 mod umount;
 mod unpack;
 
@@ -31,6 +34,8 @@ enum Verb {
     Mount(mount::Args),
     Umount(umount::Args),
     Diff(diff::Args),
+    Cp(cp::Args),
+    Export(export::Args),
     Enter(enter::Args),
     Open(open::Args),
 }
@@ -42,6 +47,8 @@ fn main() -> ExitCode {
         Verb::Mount(args) => mount::run(&args, &filter),
         Verb::Umount(args) => umount::run(&args, &filter),
         Verb::Diff(args) => diff::run(&args),
+        Verb::Cp(args) => cp::run(&args),
+        Verb::Export(args) => export::run(&args),
         Verb::Enter(args) => enter::run(&args, &filter),
         Verb::Open(args) => open::run(&args, &filter),
     }

@@ -6,12 +6,13 @@ mod user;
 mod volumes;
 
 use crate::idmap::Maps;
-use overlay::Overlay;
+pub use overlay::{Overlay, open_path};
 use std::fs::DirBuilder;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+pub use volumes::make as make_volumes;
 use wb_doc::{Context, Document, Error, Filter, FilterArgs, escape};
 use wb_store::Place;
 use wb_sys::{Errno, node};
@@ -53,7 +54,7 @@ fn absolute(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
 
 /// What is going to be mounted.
 #[derive(Debug, PartialEq, Eq)]
-enum Plan {
+pub enum Plan {
     /// These layers, the lowest first.
     Overlay(Vec<PathBuf>),
     /// A directory that is there already is the root, as it is.
@@ -61,7 +62,8 @@ enum Plan {
 }
 
 impl Plan {
-    fn of(place: &Place, document: &Document, flags_win: bool) -> Result<Self, Error> {
+    /// What the document says; with `flags_win` its directories go before its image's layers.
+    pub fn of(place: &Place, document: &Document, flags_win: bool) -> Result<Self, Error> {
         let lower: Option<Vec<PathBuf>> = document.read("/wb/rootfs/lower")?;
         let layers: Option<Vec<String>> = document.read("/wb/image/layers")?;
         match (lower, layers, document.str_at("/root/path")) {
@@ -118,7 +120,7 @@ fn one(place: &Place, document: &mut Document, flags_win: bool) -> Result<(), Er
 /// What of the document needs the root to be there.
 fn furnish(place: &Place, root: &OwnedFd, document: &mut Document, maps: Option<&Maps>) -> Result<(), Error> {
     user::resolve(root, document)?;
-    volumes::make(place, root, document, maps)
+    make_volumes(place, root, document, maps)
 }
 
 /// Writes into the document what has been mounted.

@@ -76,7 +76,8 @@ pub fn all(plan: &Plan, trees: &mut Trees, root: &Root) -> Result<Attached, Erro
     Ok(attached)
 }
 
-fn bind(mount: &Planned, source: &Path, tree: &OwnedFd, root: &Root) -> Result<(), Error> {
+/// Mounts `tree` at its destination.
+pub fn bind(mount: &Planned, source: &Path, tree: &OwnedFd, root: &Root) -> Result<(), Error> {
     let name = || format!("bind {} to {}", source.display(), mount.destination.display());
     let status = node::status(tree).context(name)?;
     let kind = if node::kind(&status) == SFlag::S_IFDIR { Kind::Directory } else { Kind::File };

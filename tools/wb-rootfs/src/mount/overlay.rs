@@ -36,7 +36,7 @@ pub enum Made {
 }
 
 /// One overlay and its directories.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Overlay {
     /// The layers, the lowest first.
     pub lower: Vec<PathBuf>,
@@ -81,8 +81,40 @@ impl Overlay {
             }
         }
         let mut made = Made::Mount;
-        let mounted = self.prepare(volatile_boot, &mut made).and_then(|()| self.attach(maps));
+        let mounted = self.prepare(volatile_boot, &mut made).and_then(|()| {
+            // Somebody may be copying files into it; what is new nobody knows yet.
+            let _lock = if made == Made::Mount { Some(self.lock()?) } else { None };
+            self.attach(maps)
+        });
         mounted.map(|root| (root, made)).inspect_err(|_| self.undo(made))
+    }
+
+    /// Mounts it on `aside`, in a mount namespace where nobody looks for it; where it is mounted already, that. Nobody
+    /// else mounts it as long as the lock lives.
+    pub fn mount_aside(
+        &self,
+        aside: &Path,
+        volatile_boot: Option<&str>,
+        maps: Option<&Maps>,
+    ) -> Result<(OwnedFd, Option<OwnedFd>), Error> {
+        self.prepare(volatile_boot, &mut Made::Mount)?;
+        let lock = self.lock()?;
+        let name = || self.merged.display().to_string();
+        if mount::is_mount_point(&self.merged).or_else(absent).context(name)? {
+            let tree = mount_fd::clone_path(&self.merged, false, "as it is mounted").context(name)?;
+            mount_fd::attach(&tree, open_path(aside)?, "where nobody else sees it").context(name)?;
+            return Ok((tree, None));
+        }
+        let overlay = Self { merged: aside.to_owned(), ..self.clone() };
+        overlay.attach(maps).map(|tree| (tree, Some(lock)))
+    }
+
+    /// Held by whoever mounts it.
+    fn lock(&self) -> Result<OwnedFd, Error> {
+        let name = || self.upper.display().to_string();
+        let upper = wb_sys::tree::open_directory(&self.upper).context(name)?;
+        wb_sys::tree::lock(&upper).context(name)?;
+        Ok(upper)
     }
 
     /// Takes back what [`Overlay::mount`] has made. Called after a failure, which is what matters: what cannot be
@@ -274,6 +306,10 @@ pub enum Tree {
 pub fn open_path(path: &Path) -> Result<OwnedFd, Error> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     nix::fcntl::open(path, flags, Mode::empty()).context(|| path.display().to_string())
+}
+
+fn absent(errno: Errno) -> wb_sys::Result<bool> {
+    if errno == Errno::ENOENT { Ok(false) } else { Err(errno) }
 }
 
 /// What the errno hides.

@@ -4,13 +4,13 @@
 //! for, [`parents`] and [`tree`] make files below one directory by descriptors, [`place`] gives the directory its
 //! name only when it is whole.
 
-mod archive;
+pub mod archive;
 mod extended;
 mod header;
 mod input;
 mod parents;
 mod place;
-mod tree;
+pub mod tree;
 
 pub use archive::Limits;
 pub use place::into_directory;

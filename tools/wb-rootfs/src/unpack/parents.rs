@@ -14,18 +14,31 @@ const MAX_OPEN: usize = 64;
 /// The directories of a layer.
 pub struct Parents {
     root: Rc<OwnedFd>,
+    /// Where below the root the archive's own root is; links are resolved from the root.
+    base: Box<[u8]>,
     /// By cleaned path; the number tells when it was last used.
     open: HashMap<Box<[u8]>, (Rc<OwnedFd>, u64)>,
     clock: u64,
 }
 
 impl Parents {
-    pub fn new(root: OwnedFd) -> Self {
-        Self { root: Rc::new(root), open: HashMap::new(), clock: 0 }
+    /// The archive's root is the directory `base` below `root`, which may be `root` itself (empty).
+    pub fn new(root: OwnedFd, base: &[u8]) -> Self {
+        Self { root: Rc::new(root), base: base.into(), open: HashMap::new(), clock: 0 }
     }
 
     pub fn root(&self) -> Rc<OwnedFd> {
         Rc::clone(&self.root)
+    }
+
+    /// A path of the archive as one from the root.
+    pub fn from_root(&self, path: &[u8]) -> Vec<u8> {
+        match (self.base.is_empty(), path.is_empty()) {
+            (true, true) => b".".to_vec(),
+            (true, false) => path.to_vec(),
+            (false, true) => self.base.to_vec(),
+            (false, false) => [&self.base, &b"/"[..], path].concat(),
+        }
     }
 
     /// The directory `path`, made with its parents where it is missing.
@@ -42,7 +55,7 @@ impl Parents {
 
     /// The directory `path`, if there is one.
     pub fn find(&mut self, path: &[u8]) -> Result<Rc<OwnedFd>, Error> {
-        if path.is_empty() {
+        if path.is_empty() && self.base.is_empty() {
             return Ok(Rc::clone(&self.root));
         }
         self.clock += 1;
@@ -50,8 +63,10 @@ impl Parents {
             *used = self.clock;
             return Ok(Rc::clone(fd));
         }
-        let fd =
-            Rc::new(tree::directory_in_root(&self.root, OsStr::from_bytes(path)).context(|| show(path))?);
+        let fd = Rc::new(
+            tree::directory_in_root(&self.root, OsStr::from_bytes(&self.from_root(path)))
+                .context(|| show(path))?,
+        );
         self.keep(path, Rc::clone(&fd));
         Ok(fd)
     }
@@ -75,7 +90,8 @@ impl Parents {
 
     /// Makes what is missing of `path`, component by component.
     fn make(&mut self, path: &[u8]) -> Result<OwnedFd, Error> {
-        let mut current = tree::child_directory(&self.root, OsStr::new(".")).context(|| "root")?;
+        let base = self.from_root(b"");
+        let mut current = tree::directory_in_root(&self.root, OsStr::from_bytes(&base)).context(|| "root")?;
         let mut end = 0;
         for part in path.split(|&byte| byte == b'/') {
             end += part.len() + usize::from(end > 0);
@@ -86,7 +102,7 @@ impl Parents {
                 Err(Errno::ENOTDIR | Errno::ELOOP) => {
                     let there = tree::stat(&current, name).context(|| show(so_far))?;
                     if tree::kind(&there) == SFlag::S_IFLNK {
-                        tree::directory_in_root(&self.root, OsStr::from_bytes(so_far))
+                        tree::directory_in_root(&self.root, OsStr::from_bytes(&self.from_root(so_far)))
                     } else if tree::is_whiteout(&there) {
                         // Gone below, and here again: nothing of the old directory shows.
                         self.open.clear();

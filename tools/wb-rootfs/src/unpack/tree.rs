@@ -26,6 +26,8 @@ pub struct Tree {
     parents: Parents,
     deferred: Vec<Deferred>,
     deferred_bytes: usize,
+    /// Files go in among others, and no name has a meaning of its own; otherwise it is a layer.
+    merges: bool,
 }
 
 /// What a directory becomes when everything in it is made.
@@ -41,7 +43,13 @@ struct Deferred {
 impl Tree {
     /// A tree below `root`, an empty directory.
     pub fn new(root: OwnedFd) -> Self {
-        Self { parents: Parents::new(root), deferred: Vec::new(), deferred_bytes: 0 }
+        Self { parents: Parents::new(root, b""), deferred: Vec::new(), deferred_bytes: 0, merges: false }
+    }
+
+    /// Files of an archive that is no layer, into the directory `base` of a root that is in use: a directory there
+    /// never gives way to a file, nor a file to a directory, and links are resolved inside `root`.
+    pub fn merging(root: OwnedFd, base: &[u8]) -> Self {
+        Self { parents: Parents::new(root, base), deferred: Vec::new(), deferred_bytes: 0, merges: true }
     }
 
     /// Makes what `entry` says; `content` gives a regular file's content to the sink it gets.
@@ -61,11 +69,16 @@ impl Tree {
     ) -> Result<(), Error> {
         if entry.path.is_empty() {
             return match entry.kind {
+                // It is somebody's already.
+                Kind::Directory if self.merges => Ok(()),
                 Kind::Directory => self.finish_directory(&self.parents.root(), entry),
                 _ => Err(Error::new("only a directory can be the root of a layer")),
             };
         }
         let (parent, name) = split(&entry.path);
+        if self.merges {
+            return self.make(parent, name, entry, content);
+        }
         if has_aufs_name(&entry.path) && name != OPAQUE {
             return Ok(());
         }
@@ -79,6 +92,17 @@ impl Tree {
         if let Some(hidden) = name.strip_prefix(WHITEOUT) {
             return self.whiteout(parent, hidden);
         }
+        self.make(parent, name, entry, content)
+    }
+
+    /// Makes what the entry says, whatever its name.
+    fn make(
+        &mut self,
+        parent: &[u8],
+        name: &[u8],
+        entry: &Entry,
+        content: impl FnOnce(&mut dyn FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let directory = self.parents.open(parent)?;
         let name = OsStr::from_bytes(name);
         match entry.kind {
@@ -88,7 +112,7 @@ impl Tree {
             Kind::Symlink => {
                 let target = OsStr::from_bytes(&entry.link);
                 self.replacing(&directory, name, || tree::symlink(target, &directory, name))?;
-                chown_named(&directory, name, entry)?;
+                self.chown_named(&directory, name, entry)?;
                 tree::set_time(&directory, name, entry.mtime).context(|| "utimensat")
             }
             Kind::Fifo => self.node(&directory, name, entry, SFlag::S_IFIFO, 0),
@@ -121,7 +145,7 @@ impl Tree {
     ) -> Result<(), Error> {
         let fd = self.replacing(parent, name, || tree::create(parent, name, entry.mode & 0o777))?;
         content(&mut |piece| tree::write_all(&fd, piece).context(|| "write"))?;
-        if (entry.uid, entry.gid) != (0, 0) {
+        if self.is_others(entry.uid, entry.gid) {
             tree::chown_fd(&fd, entry.uid, entry.gid).context(|| "fchown").map_err(needs_root)?;
         }
         // After chown, which takes these bits and the capabilities away; and after the last write.
@@ -163,6 +187,9 @@ impl Tree {
         if made == Err(Errno::EEXIST) {
             let there = tree::stat(parent, name).context(|| "fstatat")?;
             if tree::kind(&there) != SFlag::S_IFDIR {
+                if self.merges {
+                    return Err(Error::new("a directory does not replace a file"));
+                }
                 hides = tree::is_whiteout(&there);
                 self.clear(parent, name)?;
                 tree::mkdir(parent, name, 0o700).context(|| "mkdir")?;
@@ -208,13 +235,25 @@ impl Tree {
         self.replacing(parent, name, || tree::mknod(parent, name, kind, entry.mode & 0o777, device))
             .context(|| "mknod")
             .map_err(needs_root)?;
-        chown_named(parent, name, entry)?;
+        self.chown_named(parent, name, entry)?;
         if entry.mode & 0o7000 != 0 {
             // Through a handle that does not open the device.
             let handle = tree::open_path(parent, name).context(|| "open")?;
             tree::chmod_path(&handle, entry.mode).context(|| "chmod")?;
         }
         tree::set_time(parent, name, entry.mtime).context(|| "utimensat")
+    }
+
+    /// Whether a new file is not this owner's by itself. Among others it may have a group of its directory's giving.
+    fn is_others(&self, uid: u32, gid: u32) -> bool {
+        self.merges || (uid, gid) != (0, 0)
+    }
+
+    fn chown_named(&self, parent: &OwnedFd, name: &OsStr, entry: &Entry) -> Result<(), Error> {
+        if !self.is_others(entry.uid, entry.gid) {
+            return Ok(());
+        }
+        tree::chown(parent, name, entry.uid, entry.gid).context(|| "fchownat").map_err(needs_root)
     }
 
     /// Hides `hidden` of the layers below. What this layer itself has under that name stays; a directory then shows
@@ -255,6 +294,12 @@ impl Tree {
     fn clear(&mut self, parent: &OwnedFd, name: &OsStr) -> Result<(), Error> {
         // What is known of any path may have gone through it.
         self.parents.forget();
+        if self.merges {
+            return tree::unlink(parent, name).map_err(|errno| match errno {
+                Errno::EISDIR => Error::new("a file does not replace a directory"),
+                _ => Error::errno("replace", errno),
+            });
+        }
         tree::remove(parent, name).context(|| "replace")
     }
 
@@ -263,11 +308,13 @@ impl Tree {
         let root = self.parents.root();
         self.parents.forget();
         // As long as no entry says otherwise.
-        tree::chmod_fd(&root, 0o755).context(|| "fchmod")?;
+        if !self.merges {
+            tree::chmod_fd(&root, 0o755).context(|| "fchmod")?;
+        }
         for directory in self.deferred {
             let shown = || escape(&String::from_utf8_lossy(&directory.path));
-            let path = if directory.path.is_empty() { b"." } else { &*directory.path };
-            let fd = match tree::real_directory_in_root(&root, OsStr::from_bytes(path)) {
+            let path = self.parents.from_root(&directory.path);
+            let fd = match tree::real_directory_in_root(&root, OsStr::from_bytes(&path)) {
                 // A later entry put something else there.
                 Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => continue,
                 other => other.context(shown)?,
@@ -275,7 +322,7 @@ impl Tree {
             if tree::stat_fd(&fd).context(shown)?.st_ino != directory.inode {
                 continue;
             }
-            if (directory.uid, directory.gid) != (0, 0) {
+            if self.merges || (directory.uid, directory.gid) != (0, 0) {
                 tree::chown_fd(&fd, directory.uid, directory.gid).context(shown).map_err(needs_root)?;
             }
             tree::chmod_fd(&fd, directory.mode).context(shown)?;
@@ -316,13 +363,6 @@ fn set_xattrs(fd: &OwnedFd, xattrs: &[(Vec<u8>, Vec<u8>)]) -> Result<(), Error> 
         }
     }
     Ok(())
-}
-
-fn chown_named(parent: &OwnedFd, name: &OsStr, entry: &Entry) -> Result<(), Error> {
-    if (entry.uid, entry.gid) == (0, 0) {
-        return Ok(());
-    }
-    tree::chown(parent, name, entry.uid, entry.gid).context(|| "fchownat").map_err(needs_root)
 }
 
 fn needs_root(error: Error) -> Error {
