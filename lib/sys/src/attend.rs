@@ -95,9 +95,13 @@ fn reap(child: Pid) -> Result<Option<u8>> {
         match waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) {
             Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(ended),
             Ok(WaitStatus::Stopped(pid, _)) if pid == child => {
-                nix::sys::signal::raise(Signal::SIGSTOP)?;
-                // Somebody has continued this process: the child goes on too.
-                nix::sys::signal::kill(child, Signal::SIGCONT)?;
+                let own = nix::unistd::getpid();
+                crate::child::kill(own.as_raw(), Signal::SIGSTOP as i32, "stopped as the child is")?;
+                crate::child::kill(
+                    child.as_raw(),
+                    Signal::SIGCONT as i32,
+                    "somebody has let this process go on",
+                )?;
             }
             Ok(status) if status.pid() == Some(child) => {
                 ended = ended.or(crate::process::exit_code(status));

@@ -19,8 +19,9 @@ pub fn join_by(control: impl AsFd, path: &Path) -> Result<()> {
     trace::call(
         "0 means the writing process itself",
         || format!("write({}, \"0\")", trace::quoted(path)),
-        || nix::unistd::write(&control, b"0").map(drop),
+        || nix::unistd::write(&control, b"0"),
     )
+    .map(drop)
 }
 
 /// The cgroup directory as clone3(2) takes it for `CLONE_INTO_CGROUP`.
@@ -28,7 +29,7 @@ pub fn open(directory: &Path) -> Result<OwnedFd> {
     use nix::fcntl::OFlag;
     trace::call(
         "the cgroup to be born in",
-        || format!("open({}, O_RDONLY|O_DIRECTORY|O_CLOEXEC)", trace::quoted(directory)),
+        || format!("openat(AT_FDCWD, {}, O_RDONLY|O_DIRECTORY|O_CLOEXEC)", trace::quoted(directory)),
         || {
             let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
             nix::fcntl::open(directory, flags, nix::sys::stat::Mode::empty())

@@ -1,12 +1,13 @@
 //! Children: fork(2), sessions, and the ends of processes that were left to us.
 
 use crate::process;
-use crate::trace::{before, call, quoted};
+use crate::trace::{self, before, call, quoted};
 use crate::{Errno, Result};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 
 /// fork(2): a child that runs `child`, which should become another program, and ends with the status it returns.
 ///
@@ -65,18 +66,35 @@ pub fn place(fd: impl AsFd, number: RawFd) -> Result<()> {
         || format!("dup2({from}, {number})"),
         || {
             // SAFETY: no memory is passed; what owned `number` before is given up by this function's contract.
-            Errno::result(unsafe { nix::libc::dup2(from, number) }).map(drop)
+            Errno::result(unsafe { nix::libc::dup2(from, number) })
         },
     )
+    .map(drop)
 }
 
-/// close_range(2): closes every descriptor from `first` to `last`. Nothing in the program may own one of them.
+/// close_range(2): closes every descriptor from `first` to `last`, except the trace's own. Nothing in the program may
+/// own one of them.
 pub fn close_range(first: u32, last: u32) -> Result<()> {
+    match trace::descriptor()
+        .and_then(|sink| u32::try_from(sink).ok())
+        .filter(|sink| (first..=last).contains(sink))
+    {
+        None => close_all(first, last),
+        Some(sink) => {
+            if first < sink {
+                close_all(first, sink - 1)?;
+            }
+            if sink < last { close_all(sink + 1, last) } else { Ok(()) }
+        }
+    }
+}
+
+fn close_all(first: u32, last: u32) -> Result<()> {
     call(
         "nothing that was left open for us stays open",
         || format!("close_range({first}, {last}, 0)"),
         || {
-            // SAFETY: no memory is passed; by this function's contract no owner of these numbers is left.
+            // SAFETY: no memory is passed; by the caller's contract no owner of these numbers is left.
             let result = unsafe { nix::libc::syscall(nix::libc::SYS_close_range, first, last, 0) };
             Errno::result(result).map(drop)
         },
@@ -90,6 +108,7 @@ pub fn exec_with<S: AsRef<OsStr>>(argv: &[S], environment: &[S], why: &str) -> E
         return Errno::EINVAL;
     };
     let Some(program) = argv.first() else { return Errno::EINVAL };
+    let environment = trace::handed_on(OsStr::from_bytes(program.as_bytes()), environment);
     if let Err(errno) = process::reset_signals() {
         return errno;
     }
@@ -100,6 +119,57 @@ pub fn exec_with<S: AsRef<OsStr>>(argv: &[S], environment: &[S], why: &str) -> E
         Ok(never) => match never {},
         Err(errno) => errno,
     }
+}
+
+/// Starts another program as `command` says: what posix_spawn(3) does, a clone and an execve in the child.
+pub fn spawn(command: &mut std::process::Command, why: &str) -> std::io::Result<std::process::Child> {
+    let program = if trace::is_on() { quoted(command.get_program()) } else { String::new() };
+    let words = command
+        .get_args()
+        .filter(|_| trace::is_on())
+        .fold(program.clone(), |all, word| all + ", " + &quoted(word));
+    let mut failure = None;
+    let spawned = call(
+        why,
+        || format!("posix_spawn({program}, [{words}])"),
+        || {
+            command.spawn().map(Spawned).map_err(|error| {
+                let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
+                failure = Some(error);
+                errno
+            })
+        },
+    );
+    spawned.map(|child| child.0).map_err(|errno| failure.unwrap_or_else(|| errno.into()))
+}
+
+struct Spawned(std::process::Child);
+
+impl trace::Returned for Spawned {
+    fn shown(&self) -> String {
+        self.0.id().to_string()
+    }
+}
+
+/// Writes `text` to the standard input of a child and closes that; in the trace it is readable.
+pub fn tell(child: &mut std::process::Child, text: &str, why: &str) -> std::io::Result<()> {
+    let Some(mut stdin) = child.stdin.take() else { return Ok(()) };
+    let number = stdin.as_raw_fd();
+    let mut rest = text.as_bytes();
+    while !rest.is_empty() {
+        let shown = || {
+            format!(
+                "write({number}, \"\n    {}\n\")",
+                String::from_utf8_lossy(rest).trim_end().replace('\n', "\n    ")
+            )
+        };
+        let written = call(why, shown, || {
+            let result = std::io::Write::write(&mut stdin, rest);
+            result.map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
+        })?;
+        rest = &rest[written..];
+    }
+    Ok(())
 }
 
 /// kill(2) of a child of ours that has not been waited for: until then its number is its own.

@@ -80,7 +80,8 @@ pub fn new_session_keyring() -> Result<()> {
             let result = unsafe {
                 nix::libc::syscall(nix::libc::SYS_keyctl, nix::libc::KEYCTL_JOIN_SESSION_KEYRING, name)
             };
-            Errno::result(result).map(drop)
+            i32::try_from(Errno::result(result)?).map_err(|_| Errno::EOVERFLOW)
         },
     )
+    .map(drop)
 }

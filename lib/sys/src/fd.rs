@@ -20,14 +20,14 @@ pub fn inherited(number: RawFd) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// A descriptor of our own, close-on-exec, for what is open at `number`; `EBADF` where nothing is.
-pub fn duplicate(number: RawFd) -> Result<OwnedFd> {
+/// A descriptor of our own, close-on-exec and not below `least`, for what is open at `number`; `EBADF` where nothing is.
+pub fn duplicate(number: RawFd, least: RawFd) -> Result<OwnedFd> {
     if number < 0 {
         return Err(Errno::EBADF);
     }
     // SAFETY: the descriptor is only duplicated; a closed number makes fcntl fail with EBADF.
     let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
-    let fd = fcntl(borrowed, FcntlArg::F_DUPFD_CLOEXEC(3))?;
+    let fd = fcntl(borrowed, FcntlArg::F_DUPFD_CLOEXEC(least))?;
     // SAFETY: the kernel has just made this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

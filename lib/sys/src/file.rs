@@ -1,7 +1,7 @@
 //! Files as far as the kernel's own interfaces are files: control files, paths resolved under a root.
 
-use crate::Result;
 use crate::trace::{call, quoted};
+use crate::{Errno, Result};
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag};
 use nix::sys::stat::Mode;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -14,9 +14,10 @@ pub fn write_control(path: &Path, content: &str, why: &str) -> Result<()> {
         || format!("write({}, {})", quoted(path), quoted(content)),
         || {
             let fd = nix::fcntl::open(path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
-            nix::unistd::write(fd, content.as_bytes()).map(drop)
+            nix::unistd::write(fd, content.as_bytes())
         },
     )
+    .map(drop)
 }
 
 /// Opens `path` below `root`, every link and `..` on the way resolved inside it (openat2(2), `RESOLVE_IN_ROOT`).
@@ -55,12 +56,17 @@ pub fn rmdir(path: &Path, why: &str) -> Result<()> {
     call(
         why,
         || format!("rmdir({})", quoted(path)),
-        || nix::unistd::unlinkat(nix::fcntl::AT_FDCWD, path, nix::unistd::UnlinkatFlags::RemoveDir),
+        || {
+            std::fs::remove_dir(path)
+                .map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
+        },
     )
 }
 
 /// Flags of open(2) as strace shows them: the access mode first, which has no bit of its own when it is reading.
 pub(crate) fn shown_flags(flags: OFlag) -> String {
     let reading = (flags & OFlag::O_ACCMODE).is_empty().then_some("O_RDONLY");
-    crate::trace::flags(reading.into_iter().chain(flags.iter_names().map(|(name, _)| name)))
+    // The same bit has two names.
+    let usual = |name| if name == "O_NDELAY" { "O_NONBLOCK" } else { name };
+    crate::trace::flags(reading.into_iter().chain(flags.iter_names().map(|(name, _)| usual(name))))
 }

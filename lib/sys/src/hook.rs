@@ -1,7 +1,6 @@
 //! A program run to its end on behalf of somebody else: text on its standard input, and so much time.
 
 use crate::poll::{self, Set};
-use crate::trace::call;
 use crate::{Errno, Result, process};
 use std::io::Write;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -44,12 +43,7 @@ pub fn run(hook: Hook<'_>) -> Result<End> {
     }
     let pairs = hook.env.iter().filter_map(|pair| pair.split_once('='));
     command.args(args).env_clear().envs(pairs).stdin(Stdio::piped()).stdout(std::io::stderr());
-    let mut child = call(
-        "a hook",
-        || format!("execve({}, …)", crate::trace::quoted(hook.path)),
-        || command.spawn().map(Spawned).map_err(|error| raw(&error)),
-    )?
-    .0;
+    let mut child = crate::child::spawn(&mut command, "a hook").map_err(|error| raw(&error))?;
     let deadline = hook.timeout.map(|timeout| Instant::now() + timeout);
     let handle = process::pidfd_open(i32::try_from(child.id()).map_err(|_| Errno::ESRCH)?)?;
     if let Some(mut stdin) = child.stdin.take() {
@@ -65,18 +59,11 @@ pub fn run(hook: Hook<'_>) -> Result<End> {
             return Ok(End::Status(code(status)));
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            child.kill().map_err(|error| raw(&error))?;
+            let pid = i32::try_from(child.id()).map_err(|_| Errno::ESRCH)?;
+            crate::child::kill(pid, nix::libc::SIGKILL, "its time is over")?;
             child.wait().map_err(|error| raw(&error))?;
             return Ok(End::TimedOut);
         }
-    }
-}
-
-struct Spawned(std::process::Child);
-
-impl crate::trace::Returned for Spawned {
-    fn shown(&self) -> String {
-        self.0.id().to_string()
     }
 }
 

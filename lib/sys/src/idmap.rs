@@ -43,8 +43,9 @@ fn map_and_open(pid: i32, uid_map: &str, gid_map: &str) -> Result<OwnedFd> {
         call(
             "ids inside and outside",
             || format!("write(\"/proc/{pid}/{file}\", {})", quoted(map)),
-            || nix::unistd::write(open(file, OFlag::O_WRONLY)?, map.as_bytes()).map(drop),
-        )?;
+            || nix::unistd::write(open(file, OFlag::O_WRONLY)?, map.as_bytes()),
+        )
+        .map(drop)?;
     }
     call(
         "the namespace, by which mounts are mapped",

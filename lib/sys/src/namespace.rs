@@ -65,7 +65,7 @@ pub fn setns(fd: impl AsFd, flags: CloneFlags, why: &str) -> Result<()> {
 pub fn open(path: &Path) -> Result<OwnedFd> {
     call(
         "a namespace to join",
-        || format!("open({}, O_RDONLY|O_CLOEXEC)", quoted(path)),
+        || format!("openat(AT_FDCWD, {}, O_RDONLY|O_CLOEXEC)", quoted(path)),
         || nix::fcntl::open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()),
     )
 }

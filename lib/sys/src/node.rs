@@ -17,6 +17,16 @@ pub fn mkdir(dir: impl AsFd, name: &Path, mode: u32, why: &str) -> Result<()> {
     )
 }
 
+/// Kinds of files by name: numbers, not sets of bits.
+const KINDS: [(SFlag, &str); 6] = [
+    (SFlag::S_IFREG, "S_IFREG"),
+    (SFlag::S_IFCHR, "S_IFCHR"),
+    (SFlag::S_IFBLK, "S_IFBLK"),
+    (SFlag::S_IFIFO, "S_IFIFO"),
+    (SFlag::S_IFSOCK, "S_IFSOCK"),
+    (SFlag::S_IFDIR, "S_IFDIR"),
+];
+
 /// mknodat(2). The mode is masked by the umask.
 pub fn mknod(
     dir: impl AsFd,
@@ -29,7 +39,7 @@ pub fn mknod(
     call(
         why,
         || {
-            let kind_name = crate::trace::flags(kind.iter_names().map(|(name, _)| name));
+            let kind_name = KINDS.iter().find(|(one, _)| *one == kind).map_or("0", |(_, name)| name);
             format!(
                 "mknodat({}, {}, {kind_name}|0{mode:o}, makedev({major:#x}, {minor:#x}))",
                 number(&dir),

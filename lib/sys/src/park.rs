@@ -1,6 +1,6 @@
 //! A process that only keeps something open: as small as a process can be.
 
-use crate::trace::before;
+use crate::trace::{self, before};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 /// The registers and frames of what still runs lie within this much of the top of the stack.
@@ -15,6 +15,8 @@ const PAGE: usize = 4 << 10;
 /// memory is emptied: nothing of Rust's runs after that.
 pub fn forever(fds: &[OwnedFd]) -> ! {
     before("a process that only holds on to sockets", || "ppoll(NULL, 0, NULL, NULL)".into());
+    // It outlives everybody who reads the trace.
+    trace::end();
     let mut keep: Vec<i32> = fds.iter().map(AsRawFd::as_raw_fd).collect();
     keep.sort_unstable();
     let mut first = 0;

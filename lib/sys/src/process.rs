@@ -1,7 +1,7 @@
 //! Processes: becoming another program, signalling, waiting.
 
-use crate::trace::{before, call, quoted};
-use crate::{Errno, Result};
+use crate::trace::{self, before, call, quoted};
+use crate::{Errno, Result, program};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
@@ -33,6 +33,11 @@ pub fn exec<S: AsRef<OsStr>>(argv: &[S], why: &str) -> Errno {
         return errno;
     }
     before(why, || format!("execvp({}, {})", quoted(lossy(&argv[0])), shown_argv(&argv)));
+    if trace::is_on() {
+        let Ok(environment) = program::environment(|_| true, &[]) else { return Errno::EINVAL };
+        let environment = trace::handed_on(OsStr::from_bytes(argv[0].as_bytes()), environment);
+        return nix::unistd::execvpe(&argv[0], &argv, &environment).err().unwrap_or(Errno::EINVAL);
+    }
     match nix::unistd::execvp(&argv[0], &argv) {
         Ok(never) => match never {},
         Err(errno) => errno,

@@ -34,9 +34,10 @@ pub fn write(path: &Path, content: &str, why: &str) -> Result<()> {
         || format!("write(\"/proc/{}\", {})", path.display(), quoted(content)),
         || {
             let fd = open(path, OFlag::O_WRONLY)?;
-            nix::unistd::write(fd, content.as_bytes()).map(drop)
+            nix::unistd::write(fd, content.as_bytes())
         },
     )
+    .map(drop)
 }
 
 /// Reads a small control file below `/proc`.

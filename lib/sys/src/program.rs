@@ -2,7 +2,7 @@
 
 use crate::mount_fd::{self, Attributes, Change};
 use crate::process::{c_strings, reset_signals, shown_argv};
-use crate::trace::before;
+use crate::trace::{self, before};
 use crate::{Errno, Result};
 use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -60,6 +60,7 @@ pub fn exec_fd_keeping<S: AsRef<OsStr>>(
     if let Err(errno) = reset_signals() {
         return errno;
     }
+    let environment = trace::handed_on(OsStr::from_bytes(argv[0].as_bytes()), environment);
     let fd = program.as_fd().as_raw_fd();
     before(why, || format!("execveat({fd}, \"\", {}, environ, AT_EMPTY_PATH)", shown_argv(&argv)));
     let flags = nix::fcntl::AtFlags::AT_EMPTY_PATH;
@@ -81,13 +82,16 @@ pub fn exec_with<S: AsRef<OsStr>>(argv: &[S], more: &[(&str, &str)], why: &str) 
         Ok(path)
     });
     match found {
-        Ok(path) => crate::process::execve(&path[0], &words, &environment, why),
+        Ok(path) => {
+            let environment = trace::handed_on(argv[0].as_ref(), environment);
+            crate::process::execve(&path[0], &words, &environment, why)
+        }
         Err(errno) => errno,
     }
 }
 
 /// The variables of the present environment that `keeps`, with `more` in place of what has the same names.
-fn environment(keeps: impl Fn(&OsStr) -> bool, more: &[(&str, &str)]) -> Result<Vec<CString>> {
+pub(crate) fn environment(keeps: impl Fn(&OsStr) -> bool, more: &[(&str, &str)]) -> Result<Vec<CString>> {
     let kept =
         std::env::vars_os().filter(|(name, _)| keeps(name) && more.iter().all(|(other, _)| name != other));
     let added = more.iter().map(|&(name, value)| (name.into(), value.into()));

@@ -72,7 +72,11 @@ pub fn raise_default(signal: Signal) -> Result<()> {
         // SAFETY: the default action runs no code of this program.
         unsafe { nix::sys::signal::sigaction(signal, &default) }?;
     }
-    nix::sys::signal::raise(signal)?;
+    crate::child::kill(
+        nix::unistd::getpid().as_raw(),
+        signal as i32,
+        "this process does as the signal says",
+    )?;
     let mut only = SigSet::empty();
     only.add(signal);
     nix::sys::signal::sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&only), None)

@@ -4,15 +4,19 @@
 //! `WB_TRACE=1` prints each call on standard error in strace's notation with its result, its duration in seconds
 //! and a few words of why; `WB_TRACE=json` one JSON object a call; `WB_TRACE=FILE` (and `json:FILE`) appends to a
 //! file. A call that is made is a call that is shown.
+//!
+//! Where the lines go is kept under a high number, out of the way of the tools' own descriptors, and [`handed_on`]
+//! gives it to the next tool as `fd:N:VALUE`: that tool may have other standard streams, or another root.
 
 use crate::Result;
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::fmt::{Display, Write as _};
+use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The environment variable that asks for the trace.
@@ -65,76 +69,108 @@ impl<T: Returned, U> Returned for (T, U) {
     }
 }
 
+/// The lowest number of the descriptor the lines go to.
+const SINK_MIN: RawFd = 200;
+
 /// What the environment asked for.
 #[derive(Default)]
 struct Mode {
-    sink: Option<Sink>,
+    sink: Option<File>,
+    /// The value the user gave.
+    value: String,
     json: bool,
     colour: bool,
     kill_at: Option<u64>,
 }
 
-/// Where the lines go.
-enum Sink {
-    Stderr,
-    File(std::fs::File),
-}
-
 static MODE: OnceLock<Mode> = OnceLock::new();
 static CALLS: AtomicU64 = AtomicU64::new(0);
+static ENDED: AtomicBool = AtomicBool::new(false);
 
 fn mode() -> &'static Mode {
     MODE.get_or_init(|| {
         let kill_at = std::env::var("WB_KILL_AT").ok().and_then(|value| value.parse().ok());
-        let value = std::env::var_os(VARIABLE).unwrap_or_default();
-        let (sink, json) = parse(&value);
-        let colour = matches!(sink, Some(Sink::Stderr))
+        let Some(value) = std::env::var_os(VARIABLE) else { return Mode { kill_at, ..Mode::default() } };
+        let value = value.to_string_lossy();
+        let (inherited, value) = split(&value);
+        let json = value == "json" || value.starts_with("json:");
+        let kept = inherited.and_then(|number| crate::fd::inherited(number).ok());
+        let sink = kept.map(File::from).or_else(|| open(value));
+        let colour = sink.as_ref().is_some_and(File::is_terminal)
             && !json
-            && std::io::stderr().is_terminal()
             && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Mode { sink, json, colour, kill_at }
+        Mode { sink, value: value.to_owned(), json, colour, kill_at }
     })
 }
 
-/// `1`, `json`, a file's path, or what [`inherit`] made of them: `fd:N` and `json:fd:N`.
-fn parse(value: &OsStr) -> (Option<Sink>, bool) {
-    let text = value.to_string_lossy();
-    let (json, text) = match text.strip_prefix("json:") {
-        Some(rest) => (true, rest),
-        None => (false, text.as_ref()),
-    };
-    let append = |path: &str| {
-        // A trace nobody can read must not stop the work; the shell's own message would come too early.
-        std::fs::OpenOptions::new().create(true).append(true).open(path).ok().map(Sink::File)
-    };
-    match text.strip_prefix("fd:").and_then(|number| number.parse().ok()) {
-        Some(number) => (crate::fd::duplicate(number).ok().map(|fd| Sink::File(fd.into())), json),
-        None => match text {
-            "" | "0" => (None, json),
-            "json" => (Some(Sink::Stderr), true),
-            "1" => (Some(Sink::Stderr), json),
-            path => (append(path), json),
-        },
+/// What [`handed_on`] made, taken apart: the descriptor's number and what the user gave.
+fn split(value: &str) -> (Option<RawFd>, &str) {
+    let parts = value.strip_prefix("fd:").and_then(|rest| rest.split_once(':'));
+    match parts.and_then(|(number, value)| Some((number.parse().ok()?, value))) {
+        Some((number, value)) => (Some(number), value),
+        None => (None, value),
     }
 }
 
-/// Puts the trace's sink at descriptor `number`, inheritable, and returns the value of `WB_TRACE` that finds it
-/// there: for programs whose standard error is somebody else's, or that have left the host's file system.
-///
-/// `None` where nothing is traced.
-pub fn inherit(number: RawFd) -> Result<Option<String>> {
-    let mode = mode();
-    let fd = match &mode.sink {
-        None => return Ok(None),
-        Some(Sink::Stderr) => crate::child::place(std::io::stderr(), number),
-        Some(Sink::File(file)) => crate::child::place(file, number),
-    };
-    fd.map(|()| Some(format!("{}fd:{number}", if mode.json { "json:" } else { "" })))
+/// `1`, `json`, or a file's path, which may have `json:` in front of it. A trace nobody can read must not stop the
+/// work, and the tool's own message would come too early.
+fn open(value: &str) -> Option<File> {
+    match value.strip_prefix("json:").unwrap_or(value) {
+        "" | "0" => None,
+        "1" | "json" => high(2).ok(),
+        path => {
+            let file = std::fs::OpenOptions::new().create(true).append(true).open(path).ok()?;
+            high(file.as_raw_fd()).ok()
+        }
+    }
+}
+
+fn high(number: RawFd) -> Result<File> {
+    // A low limit on open files leaves no high numbers.
+    crate::fd::duplicate(number, SINK_MIN).or_else(|_| crate::fd::duplicate(number, 3)).map(File::from)
 }
 
 /// Whether calls are being shown.
 pub fn is_on() -> bool {
-    mode().sink.is_some()
+    mode().sink.is_some() && !ENDED.load(Ordering::Relaxed)
+}
+
+/// The number of the descriptor the lines go to, which whoever closes all others leaves open.
+pub(crate) fn descriptor() -> Option<RawFd> {
+    mode().sink.as_ref().filter(|_| is_on()).map(AsRawFd::as_raw_fd)
+}
+
+/// Makes `environment` (`NAME=value` each) that of the program `argv0`, about to be executed: one of the tools finds
+/// the trace where it is now, any other program what the user gave.
+pub(crate) fn handed_on(argv0: &OsStr, mut environment: Vec<CString>) -> Vec<CString> {
+    let mode = mode();
+    let Some(sink) = &mode.sink else { return environment };
+    environment.retain(|variable| !variable.as_bytes().starts_with(b"WB_TRACE="));
+    let value = if !is_on() {
+        None
+    } else if crate::program::is_tool(argv0) && crate::fd::set_cloexec(sink, false).is_ok() {
+        Some(format!("{VARIABLE}=fd:{}:{}", sink.as_raw_fd(), mode.value))
+    } else {
+        Some(format!("{VARIABLE}={}", mode.value))
+    };
+    environment.extend(value.and_then(|value| CString::new(value).ok()));
+    environment
+}
+
+/// Shows nothing more, and lets go of where it went.
+pub(crate) fn end() {
+    if let Some(sink) = descriptor() {
+        ENDED.store(true, Ordering::Relaxed);
+        nix::unistd::close(sink).ok();
+    }
+}
+
+/// To be called by a process that will outlive its caller: a trace on standard error ends, since the caller may wait
+/// for that to be closed; one in a file goes on.
+pub fn end_on_stderr() {
+    if matches!(mode().value.as_str(), "1" | "json") {
+        end();
+    }
 }
 
 /// Makes a kernel call. `show` gives it in strace's notation without the result; it is asked only when tracing.
@@ -147,7 +183,7 @@ pub fn call<T: Returned>(
     if let Some(kill_at) = mode.kill_at {
         die_at(kill_at);
     }
-    if mode.sink.is_none() {
+    if !is_on() {
         return act();
     }
     let text = show();
@@ -179,17 +215,19 @@ fn print(call: &str, result: &str, duration: Option<Duration>, why: &str) {
     let line = if mode.json {
         json_line(&tool, call, result, duration, why)
     } else {
-        let ending = duration.map(|duration| format!(" = {result} <{:.6}>", duration.as_secs_f64()));
-        let (dim, plain) = if mode.colour { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
+        let paint = |code: &'static str| if mode.colour { code } else { "" };
+        let (dim, bold, plain) = (paint("\x1b[2m"), paint("\x1b[1m"), paint("\x1b[0m"));
+        let red = if result.starts_with("-1 ") { paint("\x1b[31m") } else { "" };
+        let ending = duration
+            .map(|duration| format!(" = {red}{result}{plain} {dim}<{:.6}>{plain}", duration.as_secs_f64()));
+        let (name, arguments) = call.split_at(call.find('(').unwrap_or_default());
+        let (who, cyan) = (format!("{tool}[{}]", std::process::id()), paint("\x1b[36m"));
         let ending = ending.unwrap_or_default();
-        format!("{dim}{tool}[{}]{plain} {call}{ending}  {dim}# {why}{plain}\n", std::process::id())
+        format!("{cyan}{who}{plain} {bold}{name}{plain}{arguments}{ending}  {dim}# {why}{plain}\n")
     };
     // One write a line, so that lines of programs side by side do not mix; and a trace nobody can read must not
     // stop the work.
-    match &mode.sink {
-        Some(Sink::File(file)) => (&*file).write_all(line.as_bytes()).ok(),
-        _ => std::io::stderr().write_all(line.as_bytes()).ok(),
-    };
+    mode.sink.as_ref().map(|mut sink| sink.write_all(line.as_bytes()).ok());
 }
 
 /// One JSON object: when the call was made (seconds of the epoch), by whom, what, its result, seconds, and why.
@@ -250,6 +288,13 @@ pub fn flags<D: Display>(names: impl IntoIterator<Item = D>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_handed_on_holds_what_the_user_gave() {
+        assert_eq!(split("fd:200:json:/tmp/a:b"), (Some(200), "json:/tmp/a:b"));
+        assert_eq!(split("fd:7"), (None, "fd:7"));
+        assert_eq!(split("1"), (None, "1"));
+    }
 
     #[test]
     fn a_json_line_holds_whatever_a_path_holds() {

@@ -32,7 +32,7 @@ pub struct Size {
 pub fn open_pty() -> Result<(OwnedFd, OwnedFd)> {
     let master = call(
         "a terminal for the container: this end is ours",
-        || "posix_openpt(O_RDWR|O_NOCTTY|O_CLOEXEC)".into(),
+        || "openat(AT_FDCWD, \"/dev/ptmx\", O_RDWR|O_NOCTTY|O_CLOEXEC)".into(),
         || {
             let master = nix::pty::posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC)?;
             nix::pty::unlockpt(&master)?;

@@ -46,6 +46,7 @@ pub fn stay(status: Option<File>, terminal: bool, exec: impl FnOnce() -> Error) 
     .context(|| "fork")?;
     // The pipe now ends when the child becomes the program.
     drop(status);
+    wb_sys::trace::end_on_stderr();
     loop {
         match forwarded.wait().context(|| "wait for a signal")? {
             Signal::SIGCHLD => {

@@ -13,15 +13,9 @@ use wb_store::network::Outcome;
 pub fn ipam(call: &Call, command: &str) -> Result<Option<Outcome>, Refusal> {
     let name = call.config.plugin.ipam.kind.as_str();
     let path = find(name)?;
-    wb_sys::trace::before("which address is another program's business", || {
-        format!("execve({:?}, …) with CNI_COMMAND={command}", path.display())
-    });
-    let mut child = Command::new(&path)
-        .env("CNI_COMMAND", command)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
-        .spawn()
+    let mut plugin = Command::new(&path);
+    plugin.env("CNI_COMMAND", command).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    let mut child = wb_sys::child::spawn(&mut plugin, "which address is another program's business")
         .context(|| path.display().to_string())?;
     if let Some(mut stdin) = child.stdin.take() {
         // One that does not read its configuration says why with its status.

@@ -175,21 +175,17 @@ fn reload(place: &Place) -> Result<bool, Error> {
 
 /// Starts the resolver: it returns when it answers, and goes on in a process of its own.
 fn start(program: &str, directory: &Path) -> Result<(), Error> {
-    wb_sys::trace::before("names of a network, answered on its gateway", || {
-        format!(
-            "execve({program:?}, [\"--config\", {:?}, \"--filter-search-domain\", \".{DOMAIN}\", \"--port\", \"53\", \"run\"])",
-            directory.display()
-        )
-    });
-    let status = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .arg("--config")
         .arg(directory)
         .args(["--filter-search-domain", &format!(".{DOMAIN}"), "--port", "53", "run"])
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
+        .stderr(Stdio::null());
+    let status = wb_sys::child::spawn(&mut command, "names of a network, answered on its gateway")
+        .and_then(|mut child| child.wait())
         .context(|| program.to_owned())?;
     if status.success() { Ok(()) } else { Err(Error::new(format!("{program}: {status}"))) }
 }

@@ -6,7 +6,6 @@
 use crate::nft::{self, BaseChain};
 use ipnet::IpNet;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::process::{Command, Stdio};
 use wb_doc::{Context, Error};
 use wb_store::Place;
@@ -243,20 +242,13 @@ fn family_name(family: u8) -> &'static str {
 
 /// Hands `text` to nft(8) as one transaction.
 fn nft_command(text: &str) -> Result<(), Error> {
-    wb_sys::trace::before("one transaction, and only when a bridge is made", || {
-        format!("execve(\"nft\", [\"nft\", \"-f\", \"-\"]) with {} lines", text.lines().count())
-    });
-    let mut child = Command::new("nft")
-        .args(["-f", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
+    let mut nft = Command::new("nft");
+    nft.args(["-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = wb_sys::child::spawn(&mut nft, "rules for netfilter, by its own program")
         .context(|| "run nft")
         .map_err(|error| error.hint("nft is in the package nftables"))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(text.as_bytes()).context(|| "writing to nft")?;
-    }
+    wb_sys::child::tell(&mut child, text, "one transaction, and only when a bridge is made")
+        .context(|| "writing to nft")?;
     let output = child.wait_with_output().context(|| "wait for nft")?;
     if output.status.success() {
         return Ok(());

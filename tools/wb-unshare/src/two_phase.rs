@@ -142,8 +142,9 @@ fn make(
                 proc::start_time(parent.pid.as_raw()).context(|| format!("process {}", parent.pid))?;
             let ready = parent.allow(plan).and_then(|()| wait_until_ready(read));
             if let Err(error) = ready {
-                // What is half made does not stay; a zombie goes with this process.
-                match nix::sys::signal::kill(parent.pid, nix::sys::signal::Signal::SIGKILL) {
+                // A zombie goes with this process.
+                let signal = nix::sys::signal::Signal::SIGKILL as i32;
+                match wb_sys::child::kill(parent.pid.as_raw(), signal, "what is half made does not stay") {
                     Ok(()) | Err(Errno::ESRCH) => return Err(error),
                     Err(errno) => return Err(error.within(format!("process {} stays: {errno}", parent.pid))),
                 }

@@ -89,6 +89,10 @@ impl Monitor {
     fn on_running(&mut self) {
         self.phase = Phase::Running;
         self.started_at = Some(Instant::now());
+        if self.task.settings.run.detach {
+            // Nobody is to wait for us, not even for the end of a trace.
+            wb_sys::trace::end_on_stderr();
+        }
         for viewer in &mut self.viewers {
             viewer.send(&Answer::Running);
         }

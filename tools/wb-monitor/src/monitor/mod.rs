@@ -147,7 +147,7 @@ pub fn run(task: Task, client: OwnedFd) -> Result<(), Error> {
     let mut first = Viewer::new(client, true);
     let begun = pipe::set_nonblocking(&first, true)
         .context(|| "socket")
-        .and_then(|()| leave(task.settings.run.detach))
+        .and_then(|()| leave())
         .and_then(|()| Monitor::begin(task));
     let mut monitor = match begun {
         Ok(monitor) => monitor,
@@ -162,11 +162,10 @@ pub fn run(task: Task, client: OwnedFd) -> Result<(), Error> {
 }
 
 /// Leaves the session and the streams of the one who called.
-fn leave(detach: bool) -> Result<(), Error> {
+fn leave() -> Result<(), Error> {
     child::new_session().context(|| "setsid")?;
     child::become_subreaper().context(|| "subreaper")?;
-    // A trace goes where the user looks, as long as that holds nobody up.
-    birth::leave_streams(wb_sys::trace::is_on() && !detach)
+    birth::leave_streams(false)
 }
 
 impl Monitor {
