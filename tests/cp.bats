@@ -13,7 +13,7 @@ setup () {
   chmod 640 from/file
   ln -s file from/link
   ln -s dir from/dirlink
-  cd from
+  cd from || return
 }
 teardown () {
   ids=$(wb ps -aq 2>/dev/null) && [ -z "$ids" ] || wb rm -f $ids >/dev/null 2>&1 || true

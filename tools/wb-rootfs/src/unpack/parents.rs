@@ -32,7 +32,7 @@ impl Parents {
     }
 
     /// A path of the archive as one from the root.
-    pub fn from_root(&self, path: &[u8]) -> Vec<u8> {
+    pub fn path_from_root(&self, path: &[u8]) -> Vec<u8> {
         match (self.base.is_empty(), path.is_empty()) {
             (true, true) => b".".to_vec(),
             (true, false) => path.to_vec(),
@@ -64,7 +64,7 @@ impl Parents {
             return Ok(Rc::clone(fd));
         }
         let fd = Rc::new(
-            tree::directory_in_root(&self.root, OsStr::from_bytes(&self.from_root(path)))
+            tree::directory_in_root(&self.root, OsStr::from_bytes(&self.path_from_root(path)))
                 .context(|| show(path))?,
         );
         self.keep(path, Rc::clone(&fd));
@@ -90,7 +90,7 @@ impl Parents {
 
     /// Makes what is missing of `path`, component by component.
     fn make(&mut self, path: &[u8]) -> Result<OwnedFd, Error> {
-        let base = self.from_root(b"");
+        let base = self.path_from_root(b"");
         let mut current = tree::directory_in_root(&self.root, OsStr::from_bytes(&base)).context(|| "root")?;
         let mut end = 0;
         for part in path.split(|&byte| byte == b'/') {
@@ -102,7 +102,7 @@ impl Parents {
                 Err(Errno::ENOTDIR | Errno::ELOOP) => {
                     let there = tree::stat(&current, name).context(|| show(so_far))?;
                     if tree::kind(&there) == SFlag::S_IFLNK {
-                        tree::directory_in_root(&self.root, OsStr::from_bytes(&self.from_root(so_far)))
+                        tree::directory_in_root(&self.root, OsStr::from_bytes(&self.path_from_root(so_far)))
                     } else if tree::is_whiteout(&there) {
                         // Gone below, and here again: nothing of the old directory shows.
                         self.open.clear();

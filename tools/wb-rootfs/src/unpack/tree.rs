@@ -313,7 +313,7 @@ impl Tree {
         }
         for directory in self.deferred {
             let shown = || escape(&String::from_utf8_lossy(&directory.path));
-            let path = self.parents.from_root(&directory.path);
+            let path = self.parents.path_from_root(&directory.path);
             let fd = match tree::real_directory_in_root(&root, OsStr::from_bytes(&path)) {
                 // A later entry put something else there.
                 Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => continue,
