@@ -77,6 +77,8 @@ remove_container () {
   must_fail 1 wb-image import cut2.tar.gz bad
   (gzip -c <"$(busybox_tar)" && echo garbage) >tail.tar.gz
   must_fail 1 wb-image import tail.tar.gz bad
+  must_fail 1 wb-image import "$(busybox_tar)" bad --max-bytes 1m
+  [[ $stderr == *"more than 1048576 bytes unpacked"*"hint: raise the limit with --max-bytes" ]]
   [ "$(blobs)" = 0 ]
   [ -z "$(layers)" ]
   [ -z "$(find "$WB_ROOT/images/.wb/unfinished" -type f)" ]

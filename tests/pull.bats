@@ -181,6 +181,18 @@ is_whole () {
   [[ $stderr == *'(\u{1b}[2Jgone)' ]]
 }
 
+@test "limits on layers are kept, and flags raise and lower them" {
+  for flag in '--max-bytes 1m' '--max-entries 1' '--max-path 6'; do
+    # shellcheck disable=SC2086 # a flag and its value
+    must_fail 1 pull good $flag
+    [[ $stderr == "wb-pull: $REG/good/x: layer "*": "* ]]
+    nothing_stored
+  done
+  # One layer is of 3 MiB, the other of 1.
+  must_fail 1 pull good --max-bytes 2m
+  pull good --max-bytes 4m --max-entries 2 --max-path 10 >/dev/null
+}
+
 @test "what breaks is tried again, and goes on where it broke" {
   for kind in 429 500 hang-up truncate reset chunked chunked-cut range-ignored range-wrong range-416 range-early \
     stall no-type; do

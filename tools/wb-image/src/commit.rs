@@ -108,7 +108,7 @@ fn changes(store: &ImageStore, document: &Document) -> Result<layer::Layer, Erro
             written => written.context(|| "wb-rootfs diff")?,
         }
     }
-    layer::store(store, layer::Checked::new(child)?)
+    layer::store(store, layer::Checked::new(child)?, &[])
 }
 
 /// What a container made from the new image runs: what this one was told to run, as docker has it.

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
-use wb_doc::{Context, Error};
+use wb_doc::{Context, Error, LayerLimits};
 use wb_store::Place;
 use wb_store::image::{ContainerConfig, History, ImageConfig, ImageStore, Platform};
 
@@ -28,6 +28,8 @@ pub struct Args {
     /// The platform the programs in it are for
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<String>,
+    #[command(flatten)]
+    limits: LayerLimits,
 }
 
 pub fn run(args: &Args) -> Result<ExitCode, Error> {
@@ -41,7 +43,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
     let store = ImageStore::new(&Place::from_env()?);
     store.prepare()?;
     let _hold = store.hold()?;
-    let layer = read(&store, &args.source)?;
+    let layer = read(&store, &args.source, &args.limits.arguments())?;
     let mut config = ImageConfig { created: Some(created.clone()), ..ImageConfig::default() };
     build::set_platform(&mut config, &platform);
     config.config = Some(container);
@@ -58,27 +60,27 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(store: &ImageStore, source: &OsString) -> Result<layer::Layer, Error> {
+fn read(store: &ImageStore, source: &OsString, limits: &[String]) -> Result<layer::Layer, Error> {
     let shown = || Path::new(source).display().to_string();
     if source == "-" {
         let stdin = std::io::stdin();
         if stdin.is_terminal() {
             return Err(Error::usage("standard input is a terminal").hint("tar -c . | wb import - NAME"));
         }
-        return layer::store(store, stdin.lock()).map_err(|error| error.within("standard input"));
+        return layer::store(store, stdin.lock(), limits).map_err(|error| error.within("standard input"));
     }
     if Path::new(source).is_dir() {
-        return directory(store, Path::new(source)).map_err(|error| error.within(shown()));
+        return directory(store, Path::new(source), limits).map_err(|error| error.within(shown()));
     }
     let file = File::open(source).context(shown)?;
     if !file.metadata().context(shown)?.is_file() && !source.to_string_lossy().starts_with("/dev/fd/") {
         return Err(Error::new(format!("{}: not a file", shown())));
     }
-    layer::store(store, file).map_err(|error| error.within(shown()))
+    layer::store(store, file, limits).map_err(|error| error.within(shown()))
 }
 
 /// A directory's tree, without what is mounted below it, as `wb-rootfs diff` writes layers.
-fn directory(store: &ImageStore, directory: &Path) -> Result<layer::Layer, Error> {
+fn directory(store: &ImageStore, directory: &Path, limits: &[String]) -> Result<layer::Layer, Error> {
     let child = Command::new("wb-rootfs")
         .args(["diff", "--tar", "--upper"])
         .arg(directory)
@@ -87,5 +89,5 @@ fn directory(store: &ImageStore, directory: &Path) -> Result<layer::Layer, Error
         .stderr(Stdio::piped())
         .spawn()
         .context(|| "wb-rootfs")?;
-    layer::store(store, layer::Checked::new(child)?)
+    layer::store(store, layer::Checked::new(child)?, limits)
 }

@@ -47,13 +47,13 @@ impl Wrapping {
 
 /// Stores the tar `source`, plain or compressed: compressed input stays as it is, plain is compressed with gzip,
 /// which every reader of images knows. It is unpacked into the layers at the same time. All or nothing.
-pub fn store(store: &ImageStore, source: impl Read) -> Result<Layer, Error> {
+pub fn store(store: &ImageStore, source: impl Read, limits: &[String]) -> Result<Layer, Error> {
     store.prepare()?;
     let mut source = BufReader::with_capacity(CHUNK_BYTES, source);
     let start = fill(&mut source)?;
     let wrapping = Wrapping::of(&start)?;
     let source = io::Cursor::new(start).chain(source);
-    let mut unpacker = Unpacker::start(&["--store"])?;
+    let mut unpacker = Unpacker::start(&["--store"], limits)?;
     let mut blob = store.blob_writer()?;
     let copied = match wrapping {
         Wrapping::Plain => compress(source, &mut blob, &mut unpacker),
@@ -161,10 +161,11 @@ pub struct Unpacker {
 }
 
 impl Unpacker {
-    pub fn start(arguments: &[&str]) -> Result<Self, Error> {
+    pub fn start(arguments: &[&str], limits: &[String]) -> Result<Self, Error> {
         let mut child = Command::new("wb-rootfs")
             .arg("unpack")
             .args(arguments)
+            .args(limits)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

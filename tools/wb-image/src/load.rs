@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io::{BufReader, IsTerminal, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use wb_doc::{Context, Error};
+use wb_doc::{Context, Error, LayerLimits};
 use wb_store::Place;
 use wb_store::image::{
     Descriptor, ImageConfig, ImageStore, Index, MAX_LAYERS, Manifest, Platform, REF_NAME, Reference,
@@ -32,6 +32,8 @@ pub struct Args {
     /// Of several platforms, take this one
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<String>,
+    #[command(flatten)]
+    limits: LayerLimits,
 }
 
 pub fn run(args: &Args) -> Result<ExitCode, Error> {
@@ -40,7 +42,9 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
     let store = ImageStore::new(&place);
     store.prepare()?;
     let hold = store.hold()?;
-    let loaded = read(args, &store).and_then(|archive| load(&place, &store, &archive, &platform));
+    let limits = args.limits.arguments();
+    let loaded =
+        read(args, &store, &limits).and_then(|archive| load(&place, &store, &archive, &platform, &limits));
     drop(hold);
     let loaded = loaded.inspect_err(|_| {
         // The blobs of a refused archive belong to nobody. Where this cannot be done now, gc does it.
@@ -55,7 +59,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(args: &Args, store: &ImageStore) -> Result<Archive, Error> {
+fn read(args: &Args, store: &ImageStore, limits: &[String]) -> Result<Archive, Error> {
     let source: Box<dyn Read> = match &args.input {
         Some(path) => Box::new(File::open(path).context(|| path.display().to_string())?),
         None if std::io::stdin().is_terminal() => {
@@ -69,12 +73,12 @@ fn read(args: &Args, store: &ImageStore) -> Result<Archive, Error> {
     let wrapping = Wrapping::of(&start)?;
     let source = std::io::Cursor::new(start).chain(source);
     match wrapping {
-        Wrapping::Plain => Archive::read(source, store),
-        Wrapping::Gzip => Archive::read(flate2::read::MultiGzDecoder::new(source), store),
+        Wrapping::Plain => Archive::read(source, store, limits),
+        Wrapping::Gzip => Archive::read(flate2::read::MultiGzDecoder::new(source), store, limits),
         Wrapping::Zstd => {
             let mut decoder = zstd::Decoder::new(source).context(|| "zstd")?;
             decoder.window_log_max(crate::layer::ZSTD_WINDOW_LOG_MAX).context(|| "zstd")?;
-            Archive::read(decoder, store)
+            Archive::read(decoder, store, limits)
         }
     }
 }
@@ -85,6 +89,7 @@ fn load(
     store: &ImageStore,
     archive: &Archive,
     platform: &Platform,
+    limits: &[String],
 ) -> Result<Vec<String>, Error> {
     // docker's list first: where both are there it has the names docker shows.
     let images = if let Some(list) = archive.small("manifest.json") {
@@ -102,7 +107,7 @@ fn load(
         return Err(Error::new("no image in the archive"));
     }
     for image in &images {
-        unpack(place, store, image)?;
+        unpack(place, store, image, limits)?;
     }
     let mut lines = Vec::new();
     for image in &images {
@@ -235,7 +240,7 @@ fn name(text: &str) -> Result<String, Error> {
 }
 
 /// Unpacks what is not unpacked yet; each layer must have the digest the configuration says.
-fn unpack(place: &Place, store: &ImageStore, image: &Found) -> Result<(), Error> {
+fn unpack(place: &Place, store: &ImageStore, image: &Found, limits: &[String]) -> Result<(), Error> {
     let config = store.load_config(&image.manifest)?;
     let mut done = HashSet::new();
     for (diff_id, blob) in config.rootfs.diff_ids.iter().zip(&image.manifest.layers) {
@@ -246,7 +251,7 @@ fn unpack(place: &Place, store: &ImageStore, image: &Found) -> Result<(), Error>
         if size != blob.size {
             return Err(Error::new(format!("blob {}: {size} bytes instead of {}", blob.digest, blob.size)));
         }
-        Unpacker::start(&["--diff-id", diff_id.as_str()])?
+        Unpacker::start(&["--diff-id", diff_id.as_str()], limits)?
             .feed(BufReader::with_capacity(128 << 10, file))
             .map_err(|error| error.within(format!("layer {}", blob.digest)))?;
     }

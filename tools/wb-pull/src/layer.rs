@@ -33,6 +33,8 @@ pub struct Work<'a> {
     pub place: &'a Place,
     /// Where blobs that are not in the store come from; `None` where there is nothing to ask.
     pub source: Option<&'a dyn Source>,
+    /// Further words for `wb-rootfs unpack`.
+    pub limits: &'a [String],
     /// Set when another layer failed: there is no use in going on.
     pub abandoned: &'a AtomicBool,
 }
@@ -125,7 +127,7 @@ impl Work<'_> {
             None
         } else {
             let compression = compression(tee.peek(4).map_err(plain)?)?;
-            let unpack = Unpack::start(&layer.diff_id)?;
+            let unpack = Unpack::start(&layer.diff_id, self.limits)?;
             let mut decoder = Decoder::new(compression, tee).map_err(plain)?;
             match feed(&mut decoder, unpack) {
                 Ok(held) => Some(held),

@@ -15,7 +15,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use std::io::{IsTerminal, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::process::ExitCode;
-use wb_doc::{Context, Document, Error, Filter, FilterArgs};
+use wb_doc::{Context, Document, Error, Filter, FilterArgs, LayerLimits};
 use wb_registry::Access;
 use wb_store::Place;
 use wb_store::image::Platform;
@@ -69,6 +69,8 @@ struct PullArgs {
     /// How many layers to fetch at once
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     jobs: usize,
+    #[command(flatten)]
+    limits: LayerLimits,
     #[command(flatten)]
     access: Access,
 }
@@ -164,6 +166,7 @@ fn merge_image(document: &mut Document, args: &PullArgs) -> Result<(), Error> {
         name: args.name.as_deref(),
         quiet: args.quiet || document.read::<bool>("/wb/image/quiet")?.unwrap_or_default(),
         jobs: args.jobs,
+        limits: args.limits.arguments(),
         access: &args.access,
     };
     let image = pull::pull(&Place::from_env()?, &wanted)?;

@@ -33,6 +33,8 @@ pub struct Wanted<'a> {
     pub quiet: bool,
     /// How many layers at once, 0 for as many as suit the machine.
     pub jobs: usize,
+    /// Further words for `wb-rootfs unpack`.
+    pub limits: Vec<String>,
     /// How registries are reached.
     pub access: &'a Access,
 }
@@ -108,7 +110,7 @@ fn here(store: &ImageStore, place: &Place, wanted: &Wanted) -> Result<Option<Ima
     }
     let _hold = store.hold()?;
     let progress = Progress::new(Show::suitable(wanted.quiet));
-    match ensure_layers(store, place, None, &layers, &progress, wanted.jobs) {
+    match ensure_layers(store, place, None, &layers, &progress, wanted) {
         Ok(()) => Ok(Some(image)),
         Err(_) if may_fetch => Ok(None),
         Err(error) => Err(error.within(wanted.reference)),
@@ -150,7 +152,7 @@ impl Fetch<'_> {
             self.progress.say(&format!("warning: the image is for {own}, this machine is {platform}"));
         }
         let layers = layers(&manifest, &config);
-        ensure_layers(self.store, self.place, Some(self.source), &layers, &self.progress, wanted.jobs)?;
+        ensure_layers(self.store, self.place, Some(self.source), &layers, &self.progress, wanted)?;
         self.store.write_blob(&bytes)?;
         entry.urls = None;
         entry.annotations = None;
@@ -228,7 +230,7 @@ fn ensure_layers(
     source: Option<&dyn Source>,
     layers: &[Layer],
     progress: &std::sync::Arc<Progress>,
-    jobs: usize,
+    wanted: &Wanted,
 ) -> Result<(), Error> {
     let mut missing: Vec<&Layer> = Vec::new();
     for layer in layers {
@@ -249,9 +251,9 @@ fn ensure_layers(
         .map(|layer| (*layer, progress.bar(layer.descriptor.digest.short(), layer.descriptor.size)))
         .collect();
     queue.make_contiguous().sort_by_key(|(layer, _)| std::cmp::Reverse(layer.descriptor.size));
-    let workers = workers(jobs).min(queue.len());
+    let workers = workers(wanted.jobs).min(queue.len());
     let abandoned = AtomicBool::new(false);
-    let work = Work { store, place, source, abandoned: &abandoned };
+    let work = Work { store, place, source, limits: &wanted.limits, abandoned: &abandoned };
     let queue = Mutex::new(queue);
     let failed = Mutex::new(None);
     let run = || {

@@ -28,14 +28,14 @@ pub enum Fed {
 
 impl Unpack {
     /// Starts the program.
-    pub fn start(diff_id: &Digest) -> Result<Self, Error> {
+    pub fn start(diff_id: &Digest, limits: &[String]) -> Result<Self, Error> {
         let name = "wb-rootfs";
-        let mut spawned = command(Path::new(name), diff_id).spawn();
+        let mut spawned = command(Path::new(name), diff_id, limits).spawn();
         if spawned.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
             // Not in PATH: beside this program, as they are installed.
             if let Some(beside) = std::env::current_exe().ok().and_then(|own| Some(own.parent()?.join(name)))
             {
-                spawned = command(&beside, diff_id).spawn();
+                spawned = command(&beside, diff_id, limits).spawn();
             }
         }
         let mut child = spawned.context(|| name)?;
@@ -81,9 +81,9 @@ impl Drop for Unpack {
     }
 }
 
-fn command(program: &Path, diff_id: &Digest) -> Command {
+fn command(program: &Path, diff_id: &Digest, limits: &[String]) -> Command {
     let mut command = Command::new(program);
-    command.args(["unpack", "--diff-id", diff_id.as_str()]);
+    command.args(["unpack", "--diff-id", diff_id.as_str()]).args(limits);
     command.stdin(Stdio::piped()).stdout(Stdio::null());
     let traced = std::env::var_os("WB_TRACE").is_some();
     command.stderr(if traced { Stdio::inherit() } else { Stdio::piped() });

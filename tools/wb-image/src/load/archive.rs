@@ -26,7 +26,7 @@ pub struct Archive {
 
 impl Archive {
     /// Reads the whole archive.
-    pub fn read(source: impl Read, store: &ImageStore) -> Result<Self, Error> {
+    pub fn read(source: impl Read, store: &ImageStore, limits: &[String]) -> Result<Self, Error> {
         let mut archive = Self::default();
         let mut small_bytes = 0;
         let mut entries = tar::Archive::new(source);
@@ -62,7 +62,7 @@ impl Archive {
                 blob.commit(Some(&descriptor))?;
                 archive.blobs.insert(digest, size);
             } else if has_ending(&path, "tar") {
-                let layer = layer::store(store, &mut entry).map_err(|error| error.within(shown()))?;
+                let layer = layer::store(store, &mut entry, limits).map_err(|error| error.within(shown()))?;
                 archive.layers.insert(path, layer);
             } else if has_ending(&path, "json") || !path.contains('/') {
                 small_bytes += size;
