@@ -1,4 +1,4 @@
-//! Layers nobody would write: a short run of what the fuzzer in `fuzz/` does for as long as one likes.
+//! Layers nobody would write: a short run of what the fuzzer in `tests/fuzz/` does for as long as one likes.
 
 use super::{Limits, into_directory};
 use std::path::{Path, PathBuf};

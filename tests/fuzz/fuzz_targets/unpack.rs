@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 #[allow(dead_code, reason = "the program's own flags and verbs are not called here")]
-#[path = "../../tools/wb-rootfs/src/unpack/mod.rs"]
+#[path = "../../../tools/wb-rootfs/src/unpack/mod.rs"]
 mod unpack;
 
 const LIMITS: unpack::Limits = unpack::Limits { bytes: 1 << 20, entries: 1000, path: 4095 };
