@@ -2,13 +2,13 @@
 # Make and start a container.
 . "$WB_FLOWS/lib.sh"
 
-wb_default_network
 case ${1-} in
 --dry-run | --break | --break=*)
     . "$WB_FLOWS/stages.sh"
     wb_staged "$@"
     ;;
 esac
+wb_default_network
 id=
 trap 'status=$?; [ -z "$id" ] || wb_undo "$id"; exit "$status"' INT TERM
 id=$(wb-spec -n run "$@" | wb-state create | wb-pull | wb-rootfs mount | wb-ipam add | wb-netns add |

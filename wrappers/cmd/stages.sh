@@ -19,7 +19,7 @@ wb_staged () {
         exit 0
         ;;
     --break)
-        [ $# -gt 0 ] || wb_usage "--break takes before:TOOL or after:TOOL"
+        [ $# -gt 0 ] || wb_usage '--break takes before:TOOL or after:TOOL'
         wb_break "$@"
         ;;
     --break=*) wb_break "${option#*=}" "$@" ;;
@@ -45,69 +45,99 @@ wb_quote () {
     done
 }
 
-# Prints the pipeline for a command line, ready to paste.
+# Prints the pipeline for a command line, ready to paste: in a shell of its own, so that it changes nothing of the
+# one it is pasted into, and undone as run.sh undoes it.
 wb_dry_run () {
-    quoted_bin=$(wb_quote "$bin") quoted_flows=$(wb_quote "$WB_FLOWS")
-    printf 'PATH=%s:$PATH\nexport WB_FLOWS=%s\n' "${quoted_bin# }" "${quoted_flows# }"
+    printf '(\nPATH=%s:$PATH\nexport WB_FLOWS=%s\n' "$(wb_word "$bin")" "$(wb_word "$WB_FLOWS")"
+    [ -z "${WB_ROOT-}" ] || printf 'export WB_ROOT=%s\n' "$(wb_word "$WB_ROOT")"
+    [ -z "${WB_RUN-}" ] || printf 'export WB_RUN=%s\n' "$(wb_word "$WB_RUN")"
+    printf '[ -e "${WB_ROOT:-/var/lib/wb}/networks/bridge.conflist" ] ||\n'
+    printf '    wb-ipam -n create --network bridge | wb-netns network create >/dev/null || exit 125\n'
     printf 'id=$(wb-spec -n run%s |\n' "$(wb_quote "$@")"
     printf '%s\n' "$wb_stages" | while read -r stage; do printf '    %s |\n' "$stage"; done
-    printf '    wb-state put --quiet) &&\n'
-    printf 'wb-monitor run --finish "$WB_FLOWS/finish.sh" --health "$WB_FLOWS/health.sh" "$id" --'
+    printf '    wb-state put --quiet) || {\n    status=$?\n'
+    printf '    [ -z "$id" ] || wb-state get "$id" | wb-cgroup delete | wb-netns del | wb-ipam del |\n'
+    printf '        wb-rootfs umount --purge | wb-state rm >/dev/null\n    exit "$status"\n}\n'
+    printf 'exec wb-monitor run --finish "$WB_FLOWS/finish.sh" --health "$WB_FLOWS/health.sh" "$id" --'
     printf ' \\\n    %s' 'wb-unshare run --doc 3 --status-fd 4 --' 'wb-rootfs enter --doc 3 --status-fd 4 --' \
         'wb-confine --doc 3 --status-fd 4'
-    printf '\n'
+    printf '\n)\n'
+}
+
+wb_word () {
+    word=$(wb_quote "$1")
+    printf '%s' "${word# }"
 }
 
 # Runs the stages one after the other and stops in a shell at one of them: $1 is before:TOOL or after:TOOL.
 # The document lies in $WB_DOC; what the person makes of it goes on.
 wb_break () {
-    where=${1%%:*} tool=${1#*:}
+    at=$1
     shift
-    case $where in
-    before | after) ;;
-    *) wb_usage "--break takes before:TOOL or after:TOOL" ;;
-    esac
-    case $wb_stages in
-    *"$tool"*) ;;
-    *) wb_usage "$tool is no stage of: $(printf '%s\n' "$wb_stages" | while read -r stage; do printf ' %s' "${stage%% *}"; done)" ;;
-    esac
-    WB_DOC=$(mktemp) || exit 125
-    export WB_DOC
-    trap 'rm -f "$WB_DOC" "$WB_DOC.next"' EXIT
-    wb-spec -n run "$@" >"$WB_DOC" || wb_stopped $?
-    printf '%s\n' "$wb_stages" >"$WB_DOC.next"
-    exec 3<"$WB_DOC.next"
+    wb_is_stop "$at" || wb_usage "--break takes before:TOOL or after:TOOL, one of$(printf '%s\n' "$wb_stages" |
+        while read -r stage; do printf ' %s' "${stage%% *}"; done)"
+    wb_default_network
+    work=$(mktemp -d) || exit 125
+    export WB_DOC="$work/document.json"
+    # Leaves nothing half made, whichever way it ends.
+    trap 'wb_give_up' EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    wb-spec -n run "$@" >"$WB_DOC" || exit
+    wb_stop_at after:wb-spec
+    printf '%s\n' "$wb_stages" >"$work/stages"
+    exec 3<"$work/stages"
     while read -r stage <&3; do
-        name=${stage%% *}
-        [ "$where:$name" != "before:$tool" ] || wb_inspect_by_hand "before $name"
+        wb_stop_at "before:${stage%% *}"
         # shellcheck disable=SC2086 # a program and its verb
-        $stage <"$WB_DOC" >"$WB_DOC.next" || wb_stopped $?
-        mv "$WB_DOC.next" "$WB_DOC"
-        [ "$where:$name" != "after:$tool" ] || wb_inspect_by_hand "after $name"
+        $stage <"$WB_DOC" >"$work/next" || exit
+        mv "$work/next" "$WB_DOC"
+        cp "$WB_DOC" "$work/made"
+        wb_stop_at "after:${stage%% *}"
     done
     exec 3<&-
-    id=$(wb-state put --quiet <"$WB_DOC") || wb_stopped $?
-    rm -f "$WB_DOC"
-    trap - EXIT
+    id=$(wb-state put --quiet <"$WB_DOC") || exit
+    wb_stop_at before:wb-monitor
+    trap - EXIT INT TERM
+    rm -rf "$work"
     wb_attend "$id"
 }
 
-wb_inspect_by_hand () {
-    printf 'wb: stopped %s; the document is in $WB_DOC (%s)\n' "$1" "$WB_DOC" >&2
+wb_is_stop () {
+    case $1 in after:wb-spec | before:wb-monitor) return ;; esac
+    while read -r stage; do
+        case $1 in "before:${stage%% *}" | "after:${stage%% *}") return ;; esac
+    done <<EOF
+$wb_stages
+EOF
+    return 1
+}
+
+# Stops in a shell if this is where to. A terminal's shell ends with the status of whatever was typed last, which
+# says nothing: there the person is asked.
+wb_stop_at () {
+    [ "$at" = "$1" ] || return 0
+    at=
+    printf 'wb: stopped %s %s; the document is in $WB_DOC (%s)\n' "${1%%:*}" "${1#*:}" "$WB_DOC" >&2
     printf 'hint: leave the shell to go on with the document as it then is, or with exit 1 to undo\n' >&2
-    "${SHELL:-/bin/sh}" || {
-        wb_give_up
-        exit 125
-    }
+    "${SHELL:-/bin/sh}" 3<&- && return
+    if [ -t 0 ]; then
+        printf 'wb: go on with the container? [y/N] ' >&2
+        read -r answer || answer=
+        case $answer in [yY]*) return ;; esac
+    fi
+    exit 125
 }
 
-wb_stopped () {
-    [ ! -s "$WB_DOC.next" ] || mv "$WB_DOC.next" "$WB_DOC"
-    wb_give_up
-    exit "$1"
-}
-
-# Undoes what the stages have made so far; the document knows the id.
+# Undoes what the stages have made so far: that needs the id, which the last document of a stage has; what a person
+# has made of it may be no document at all.
 wb_give_up () {
-    wb-cgroup delete <"$WB_DOC" | wb-netns del | wb-ipam del | wb-rootfs umount --purge | wb-state rm >/dev/null
+    status=$?
+    [ "$status" -ne 0 ] || status=125
+    trap '' INT TERM
+    if [ -s "$work/made" ]; then
+        wb-cgroup delete <"$work/made" | wb-netns del | wb-ipam del | wb-rootfs umount --purge | wb-state rm >/dev/null
+    fi
+    rm -rf "$work"
+    exit "$status"
 }
