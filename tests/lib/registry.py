@@ -40,6 +40,7 @@ USER, PASSWORD = "alice", "secret"
 OCI = "application/vnd.oci.image."
 DOCKER = "application/vnd.docker.distribution.manifest."
 LOCK = threading.Lock()
+LAZY_LOCK = threading.Lock()
 COUNTS = {}
 BLOBS = {}
 
@@ -146,6 +147,15 @@ ROOTS = {
     "trailing": image([blob(BLOBS[GZIP[0]["digest"]] + b"x" * 100, OCI + "layer.v1.tar+gzip")], [digest(TARS[0])]),
     "schema1": document({"schemaVersion": 1, "fsLayers": []}, DOCKER + "v1+prettyjws"),
 }
+
+
+def sized(size, content):
+    """A layer whose one file has a size, made when it is first asked for: few tests want it."""
+    tar = layer_tar({"content": content(size)})
+    return image([blob(gzip.compress(tar, 1, mtime=0), OCI + "layer.v1.tar+gzip")], [digest(tar)])
+
+
+LAZY = {"large": lambda: sized(64 << 20, lambda size: noise(3, size)), "bomb": lambda: sized(256 << 20, bytes)}
 TOKEN = "t0k3n"
 IDENTITY = "1dent1ty"
 
@@ -297,6 +307,9 @@ class Handler(BaseHTTPRequestHandler):
             return None
         if kind == "missing":
             return self.error(404, "manifest_unknown")
+        with LAZY_LOCK:
+            if kind in LAZY and kind not in ROOTS:
+                ROOTS[kind] = LAZY[kind]()
         root = ROOTS.get(kind, GOOD)
         if name.startswith("sha256:") and kind == "swap":
             # Another image than the one that was asked for, and whole.
