@@ -5,6 +5,8 @@
 #   refused CMD        one that ends with 1, 2 or 125, by itself, and prints no escape sequence
 #   hostile_image NAME SCRIPT   busybox with a layer that SCRIPT makes in the current directory
 
+# shellcheck disable=SC2154 # attacker is the test's; run sets status, output and stderr
+
 wb_attacker () {
   local program=$WB_FIXTURES/attacker source=$WB_CHECKOUT/tests/lib/attacker.c
   if [ ! -x "$program" ] || [ "$program" -ot "$source" ]; then
