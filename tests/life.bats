@@ -115,7 +115,7 @@ reboot () {
 }
 
 @test "update: on the living container, limits and restart policy" {
-  start --name a -m 64m busybox sh -c 'sleep 0.5; exit 3'
+  start --name a -m 64m busybox sh -c 'until [ -e /go ]; do sleep 0.1; done; exit 3'
   start --name b -m 64m busybox sleep 1000
   [ "$(wb update -m 96m --memory-swap -1 --cpus 0.5 --pids-limit 33 --restart always a b | sort)" = $'a\nb' ]
   for name in a b; do
@@ -129,6 +129,7 @@ reboot () {
   fi
   # A device of before is still there.
   wb exec b sh -c ': </dev/null && head -c 1 /dev/zero >/dev/null'
+  wb exec a touch /go
   restarted () { [ "$(state a restartCount)" -ge 1 ]; }
   eventually 10 restarted
   wb stop -t 0 b

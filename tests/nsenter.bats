@@ -103,12 +103,13 @@ END
 @test "run: the container's cgroup is joined, and by nobody else" {
   wb-cgroup -n create --id target --pids-limit 20 >group.json
   run_target
-  document sh -c "echo up >$WB_SCRATCH/up; sleep 0.5" | jq --slurpfile g group.json '.wb.cgroup = $g[0].wb.cgroup' >doc.json
+  document sh -c "echo up >$WB_SCRATCH/up; while [ -e $WB_SCRATCH/up ]; do sleep 0.05; done" | jq --slurpfile g group.json '.wb.cgroup = $g[0].wb.cgroup' >doc.json
   wb-nsenter run --doc 3 -- wb-confine --doc 3 3<doc.json &
   local pid=$!
   eventually 5 test -s up
   grep -q "/wb-$WB_MACHINE_HASH/target" "/proc/$(pgrep -P $pid)/cgroup"
   must_fail 1 grep -q "/wb-$WB_MACHINE_HASH/target" "/proc/$pid/cgroup"
+  rm up
   wait $pid
   wb-cgroup delete <group.json >delete.json
 }
