@@ -198,6 +198,7 @@ run" ]
   must_fail 137 wb run --name hog --net none -m 16m --memory-swap 16m busybox \
     sh -c 'dd if=/dev/zero of=/dev/null bs=64M count=1'
   [ "$(wb inspect hog | jq '.[0].wb.state.oomKilled')" = true ]
+  wb ps -a | grep -q 'Exited (137) .* (OOM killed)'
   wb rm hog
 }
 

@@ -42,6 +42,8 @@ pub fn status(row: &Row, now: Timestamp) -> String {
         "running" => up(),
         "paused" => format!("{} (Paused)", up()),
         "restarting" => format!("Restarting ({code}){}", ago()),
+        // What docker shows in inspect alone.
+        "exited" if state.oom_killed => format!("Exited ({code}){} (OOM killed)", ago()),
         "exited" => format!("Exited ({code}){}", ago()),
         "removing" => "Removal In Progress".into(),
         "dead" => "Dead".into(),
@@ -115,6 +117,10 @@ mod tests {
             (
                 r#"{"status":"exited","exitCode":137,"finishedAt":"2025-01-01T00:00:00Z"}"#,
                 "Exited (137) 2 hours ago",
+            ),
+            (
+                r#"{"status":"exited","exitCode":137,"oomKilled":true,"finishedAt":"2025-01-01T01:59:58Z"}"#,
+                "Exited (137) 2 seconds ago (OOM killed)",
             ),
             (r#"{"status":"exited"}"#, "Exited (unknown)"),
             (r#"{"status":"creating"}"#, "Created"),
