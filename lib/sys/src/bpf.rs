@@ -166,7 +166,11 @@ pub fn replace_cgroup_device(cgroup: impl AsFd, program: impl AsFd) -> Result<()
     )?;
     for id in earlier {
         let mut by_id = [id, 0, 0];
-        let old = owned(bpf(BPF_PROG_GET_FD_BY_ID, &mut by_id)?)?;
+        let old = call(
+            "the program before it",
+            || format!("bpf(BPF_PROG_GET_FD_BY_ID, {{prog_id={id}}})"),
+            || owned(bpf(BPF_PROG_GET_FD_BY_ID, &mut by_id)?),
+        )?;
         attribute.attach_bpf_fd = number(&old);
         attribute.attach_flags = 0;
         call(
@@ -182,7 +186,7 @@ pub fn replace_cgroup_device(cgroup: impl AsFd, program: impl AsFd) -> Result<()
 fn attached(cgroup: impl AsFd) -> Result<Vec<u32>> {
     let mut ids = [0_u32; 64];
     let mut attribute = Query {
-        target_fd: number(cgroup),
+        target_fd: number(&cgroup),
         attach_type: BPF_CGROUP_DEVICE,
         query_flags: 0,
         attach_flags: 0,
@@ -190,7 +194,11 @@ fn attached(cgroup: impl AsFd) -> Result<Vec<u32>> {
         prog_cnt: 64,
         padding: 0,
     };
-    bpf(BPF_PROG_QUERY, &mut attribute)?;
+    call(
+        "whether a program is there already",
+        || format!("bpf(BPF_PROG_QUERY, {{target_fd={}, attach_type=BPF_CGROUP_DEVICE}})", number(&cgroup)),
+        || bpf(BPF_PROG_QUERY, &mut attribute).map(drop),
+    )?;
     let count = usize::try_from(attribute.prog_cnt).map_err(|_| Errno::EOVERFLOW)?;
     Ok(ids.into_iter().take(count).collect())
 }
