@@ -52,9 +52,7 @@ impl Group {
         for controller in ALWAYS_V1.iter().copied().chain(asked.iter().map(String::as_str)) {
             if let Some(hierarchy) = hierarchies.v1.get(controller) {
                 paths.insert(controller.to_owned(), hierarchy.directory(path));
-            } else if asked.contains(controller)
-                && !hierarchies.unified_controllers.iter().any(|c| c == controller)
-            {
+            } else if asked.contains(controller) && !hierarchies.has_unified(controller) {
                 return Err(Error::new(format!(
                     "the {controller} controller is not available on this machine"
                 ))

@@ -88,6 +88,22 @@ impl Hierarchies {
     pub fn version(&self) -> u8 {
         if self.v1.is_empty() { 2 } else { 1 }
     }
+
+    /// The version of the hierarchy that has `controller`; of one that is nowhere, that of the machine.
+    pub fn version_of(&self, controller: &str) -> u8 {
+        match (self.v1.contains_key(controller), self.has_unified(controller)) {
+            (true, _) => 1,
+            (false, true) => 2,
+            (false, false) => self.version(),
+        }
+    }
+
+    /// Whether the v2 tree does what `controller` does.
+    pub fn has_unified(&self, controller: &str) -> bool {
+        // There is no devices controller in it, but a program on the group.
+        let is_program = controller == "devices" && self.unified.is_some();
+        is_program || self.unified_controllers.iter().any(|name| name == controller)
+    }
 }
 
 #[cfg(test)]
@@ -118,6 +134,18 @@ mod tests {
         assert_eq!(found.v1.keys().collect::<Vec<_>>(), ["cpu", "cpuacct"]);
         let cpu = found.v1["cpu"].directory(Path::new("/wb/a"));
         assert_eq!(cpu, Path::new("/sys/fs/cgroup/cpu,cpuacct/wb/a"));
+    }
+
+    #[test]
+    fn each_controller_has_the_version_of_its_hierarchy() {
+        let mut found = Hierarchies::from_mounts(&[
+            mount("cgroup", "/sys/fs/cgroup/memory", "/", "rw,memory"),
+            mount("cgroup2", "/sys/fs/cgroup/unified", "/", "rw"),
+        ]);
+        found.unified_controllers = vec!["hugetlb".into()];
+        assert_eq!(["memory", "hugetlb", "devices", "pids"].map(|name| found.version_of(name)), [1, 2, 2, 1]);
+        found.v1.clear();
+        assert_eq!(found.version_of("pids"), 2);
     }
 
     #[test]

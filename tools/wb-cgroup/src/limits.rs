@@ -40,14 +40,13 @@ pub fn read(group: &Group, document: &mut Document) -> Result<(), Error> {
         let text = fs::read_to_string(group.directory(controller)?.join(file)).ok()?;
         Some(text.trim_end().to_owned())
     };
-    let rows: &[Row] = if group.version == 2 { &V2 } else { &V1 };
+    // On a hybrid machine each controller is where it is.
+    let is_v1 = |controller: &str| group.paths.contains_key(controller);
+    let rows = V1.iter().filter(|row| is_v1(row.1)).chain(V2.iter().filter(|row| !is_v1(row.1)));
     for (member, controller, file) in rows {
         if let Some(value) = content(controller, file).and_then(|text| limit(member, &text)) {
             document.set(&format!("/linux/resources/{member}"), value)?;
         }
-    }
-    if group.version != 2 {
-        return Ok(());
     }
     if let Some((quota, period)) = content("cpu", "cpu.max").as_deref().and_then(|text| text.split_once(' '))
     {

@@ -1,13 +1,11 @@
 //! wb-cgroup: limits and accounts of a container.
 //!
 //! `wb-cgroup [-n] create|set|stat|limits|procs|events|freeze|thaw|kill|delete [--id ID] [limits] < documents`
-//! `wb-cgroup freeze [--id ID] -- COMMAND… < document`
 //! `wb-cgroup stats [CONTAINER...]`
 //! `wb-cgroup enter ID -- COMMAND…`
 
 mod apply;
 mod devices;
-mod during;
 mod end;
 mod events;
 mod group;
@@ -26,7 +24,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 use wb_doc::{Context as _, Document, Error, Filter, FilterArgs};
-use wb_store::{Place, record};
+use wb_store::Place;
 use wb_sys::{Errno, file, process};
 
 const TOOL: &str = "wb-cgroup";
@@ -68,12 +66,8 @@ enum Verb {
     Limits,
     /// Print a line for each event: OOM kills, limits reached
     Events,
-    /// Stop every process; with a COMMAND, become that, and let them go on when it has ended
-    Freeze {
-        /// The command and its arguments
-        #[arg(last = true)]
-        command: Vec<OsString>,
-    },
+    /// Stop every process
+    Freeze,
     /// Let frozen processes go on
     Thaw,
     /// Kill every process
@@ -116,8 +110,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Error> {
             context.identify(document)?;
             context.existing(document)
         }),
-        Verb::Freeze { command } if !command.is_empty() => context.freeze_during(&cli.filter, command),
-        Verb::Freeze { .. } => filter(Filter::doing(TOOL, "freeze"), &mut |document| {
+        Verb::Freeze => filter(Filter::doing(TOOL, "freeze"), &mut |document| {
             end::freeze(&context.existing(document)?, true)
         }),
         Verb::Thaw => filter(Filter::doing(TOOL, "thaw"), &mut |document| {
@@ -168,12 +161,12 @@ impl Context {
         flags.apply(document)?;
         let path = self.path(document)?;
         let resources = document.read::<Resources>("/linux/resources")?.unwrap_or_default();
-        let writes = apply::plan(&resources, self.hierarchies.version())?;
-        let asked = apply::controllers(&writes);
+        let writes = plan::plan(&resources, |controller| self.hierarchies.version_of(controller))?;
+        let asked = apply::controllers(&writes, &resources);
         let group = Group::plan(&self.hierarchies, &path, &asked)?;
         let made = group
             .make(&self.hierarchies, &asked)
-            .and_then(|()| apply::apply(&group, &writes, &resources))
+            .and_then(|()| apply::apply(&group, &self.hierarchies, &writes, &resources))
             .and_then(|()| group.record(document));
         made.map_err(|error| match end::delete(&group, &self.parent()) {
             Ok(()) => error,
@@ -189,15 +182,18 @@ impl Context {
         }
         let path = self.path(document)?;
         let resources = document.read::<Resources>("/linux/resources")?.unwrap_or_default();
-        let mut writes = apply::plan(&resources, self.hierarchies.version())?;
-        // Device rules of v1 change access one by one; a living container must not lose its own meanwhile.
-        writes.retain(|write| write.controller != "devices");
-        let asked = apply::controllers(&writes);
+        let mut writes = plan::plan(&resources, |controller| self.hierarchies.version_of(controller))?;
         let before = self.existing(document)?;
+        if let Some(directory) = before.paths.get("devices") {
+            let file = directory.join("devices.list");
+            let list = std::fs::read_to_string(&file).context(|| file.display().to_string())?;
+            writes.retain(|write| write.controller != "devices");
+            writes.extend(plan::devices::change(&resources.devices, &list)?);
+        }
+        let asked = apply::controllers(&writes, &resources);
         let group = Group::plan(&self.hierarchies, &path, &asked)?;
         group.make(&self.hierarchies, &asked)?;
-        let resources = Resources { devices: Vec::new(), ..resources };
-        apply::apply(&group, &writes, &resources)?;
+        apply::apply(&group, &self.hierarchies, &writes, &resources)?;
         join_new(&before, &group)?;
         let mut all = before;
         all.paths.extend(group.paths);
@@ -216,24 +212,6 @@ impl Context {
         let pids = end::members(&self.existing(document)?)?;
         let lines: Vec<String> = pids.iter().map(|pid| format!("{pid}\n")).collect();
         std::io::stdout().lock().write_all(lines.concat().as_bytes()).context(|| "writing the list")?;
-        Ok(ExitCode::SUCCESS)
-    }
-
-    fn freeze_during(&self, filter: &FilterArgs, command: &[OsString]) -> Result<ExitCode, Error> {
-        let mut document = wb_doc::read_one(filter)?;
-        if let Some(failure) = document.failure() {
-            // It was reported where it happened.
-            return Ok(ExitCode::from(failure.code.max(1)));
-        }
-        let freeze = |error: Error| error.within("freeze");
-        self.identify(&mut document)?;
-        let group = self.existing(&document).map_err(freeze)?;
-        let id = document.str_at("/wb/id").unwrap_or_default();
-        // A container without a record can be paused by nobody.
-        let is_paused = || {
-            record::read(&self.place, id).is_ok_and(|now| now.str_at("/wb/state/status") == Some("paused"))
-        };
-        during::freeze(&group, &is_paused, command).map_err(freeze)?;
         Ok(ExitCode::SUCCESS)
     }
 

@@ -56,6 +56,8 @@ pub struct Memory {
     pub reservation: Option<i64>,
     /// Memory and swap together.
     pub swap: Option<i64>,
+    /// Kernel memory (v1 of kernels before 5.16).
+    pub kernel: Option<i64>,
     /// TCP buffers (v1 only).
     #[serde(rename = "kernelTCP")]
     pub kernel_tcp: Option<i64>,
@@ -64,6 +66,10 @@ pub struct Memory {
     /// Wait instead of killing (v1 only).
     #[serde(rename = "disableOOMKiller")]
     pub disable_oom_killer: Option<bool>,
+    /// Whether what children use counts for the group (v2: always).
+    pub use_hierarchy: Option<bool>,
+    /// Whether a limit below what is used at present is refused (v1: always).
+    pub check_before_update: bool,
 }
 
 /// `linux.resources.cpu`; times in microseconds.
@@ -130,6 +136,8 @@ pub struct WeightDevice {
     pub minor: u32,
     /// 10 to 1000.
     pub weight: Option<u16>,
+    /// For tasks in the group itself (v1 CFQ only).
+    pub leaf_weight: Option<u16>,
 }
 
 /// A device's rate.

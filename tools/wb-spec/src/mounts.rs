@@ -74,8 +74,7 @@ pub fn mounts(given: &Given, subject: &Subject) -> Result<Mounts, Error> {
     Ok(Mounts { mounts, volumes: notes })
 }
 
-/// Shared memory of another namespace, which is a file system of its own; message queues belong to the namespace that
-/// is joined, wherever they are mounted.
+/// What of shared memory and message queues another namespace gives.
 fn share_ipc(given: &Given, subject: &Subject, mounts: &mut Vec<Mount>) -> Result<(), Error> {
     let root = match mode(given, "ipc")? {
         Mode::Private => return Ok(()),
@@ -86,7 +85,8 @@ fn share_ipc(given: &Given, subject: &Subject, mounts: &mut Vec<Mount>) -> Resul
         Mode::Host => String::new(),
         Mode::Container(container) => format!("/proc/{}/root", running(&subject.place, container)?.1),
     };
-    for mount in mounts.iter_mut().filter(|mount| mount.destination == "/dev/shm") {
+    for mount in mounts.iter_mut().filter(|mount| ["/dev/shm", "/dev/mqueue"].contains(&&*mount.destination))
+    {
         mount.source = Some(format!("{root}{}", mount.destination));
         mount.kind = Some("bind".into());
         mount.options = ["rbind", "nosuid", "noexec", "nodev", "rprivate"].map(str::to_owned).to_vec();
