@@ -93,6 +93,33 @@ is_v2 () { [ -e /sys/fs/cgroup/cgroup.controllers ]; }
   wb-cgroup delete <a.json >/dev/null
 }
 
+@test "freeze -- COMMAND: frozen while the command runs, and no longer, whoever kills it" {
+  wb-cgroup -n create --id a >a.json
+  wb-cgroup enter a -- sh -c 'while :; do echo x; sleep 0.02; done' >ticks &
+  eventually 2 test -s ticks
+  goes_on () { eventually 5 sh -c "[ \$(stat -c %s ticks) -gt $(stat -c %s ticks) ]"; }
+  # The command has the status, the words and the process; what it reads of the ticks is at rest.
+  run -7 wb-cgroup freeze --doc a.json -- sh -c 'stat -c %s ticks; sleep 0.2; stat -c %s ticks; exit 7'
+  [ "${lines[0]}" = "${lines[1]}" ]
+  goes_on
+  wb-cgroup freeze --doc a.json -- sleep 60 &
+  pid=$!
+  eventually 5 grep -q sleep "/proc/$pid/comm"
+  before=$(stat -c %s ticks)
+  sleep 0.2
+  [ "$(stat -c %s ticks)" = "$before" ]
+  kill -9 "$pid"
+  wait "$pid" || true
+  goes_on
+  must_fail 127 wb-cgroup freeze --doc a.json -- /no/such/program
+  [ "$stderr" = "wb-cgroup: freeze: /no/such/program: No such file or directory (ENOENT)" ]
+  goes_on
+  # A cgroup that goes away meanwhile is not missed.
+  run -0 wb-cgroup freeze --doc a.json -- wb-cgroup delete --doc a.json
+  must_fail 1 wb-cgroup freeze --doc a.json -- true
+  [[ $stderr == "wb-cgroup: freeze: the container has no cgroup"* ]]
+}
+
 @test "delete kills what still runs, frozen or not" {
   wb-cgroup -n create --id a >a.json
   wb-cgroup enter a -- sh -c 'sleep 100 & sleep 100' &

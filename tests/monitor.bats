@@ -244,25 +244,27 @@ shows () { screen | grep -q -- "$1"; }
   [ -z "$(find "$WB_ROOT/containers" "$WB_RUN/containers" -mindepth 1)" ]
 }
 
-@test "the finish program gets a clean environment, and its failure is said" {
+@test "the finish pipeline gets the document and a clean environment, and its failure is said" {
   cat >finish <<'EOF'
 #!/bin/sh
 env >"${0%/*}/environment"
-readlink /proc/self/fd/0 >"${0%/*}/input"
-echo "cannot clean $1" >&2
+ls -l /proc/self/fd >"${0%/*}/descriptors"
+read -r id
+echo "cannot clean $1 $id" >&2
 exit 1
 EOF
   chmod +x finish
   wb create --name fin --net none busybox true >/dev/null
   id=$(readlink "$WB_ROOT/names/fin")
   # A chain of one, which does nothing but say that it is there.
-  SECRET=1 wb-monitor run --attach --finish "$PWD/finish" "$id" -- sh -c '
+  SECRET=1 wb-monitor run --attach --finish "jq -r .wb.id | $PWD/finish up" "$id" -- sh -c '
     read -r pid rest </proc/self/stat
     set -- ${rest##*)}
     echo "{\"pid\":$$,\"startTime\":${20}}" >&4' 2>err
-  grep -q "cannot clean $id" err
+  grep -q "cannot clean up $id" err
   run -1 grep -q SECRET environment
-  [ "$(cat input)" = /dev/null ]
+  # Its own three and the directory that ls reads.
+  [ "$(grep -c ' [0-9]* -> ' descriptors)" -eq 4 ]
   wb rm fin
 }
 

@@ -2,40 +2,34 @@
 # wb-pull: images from registries good and bad, from layouts and archives. Other people's programs are the witnesses.
 
 load lib/common
+load lib/registry
 
 bats_require_minimum_version 1.5.0
 
 setup_file () {
-  export PULL_DIR
+  export PULL_DIR PULL_PORT PULL_OTHER_PORT
   PULL_DIR=$(mktemp -d "${TMPDIR:-/tmp}/wb-pull.XXXXXX")
   # A registry that misbehaves by the name of the repository, and whose images are made for that.
-  python3 "$BATS_TEST_DIRNAME/lib/registry.py" "$PULL_DIR" 3>&- >"$PULL_DIR/server.log" 2>&1 &
-  echo $! >"$PULL_DIR/pids"
-  local tries=100
-  until [ -s "$PULL_DIR/ports" ] || [ "$tries" -eq 0 ]; do
-    sleep 0.1
-    tries=$((tries - 1))
-  done
-  read -r PULL_PORT PULL_OTHER_PORT <"$PULL_DIR/ports" || {
-    cat "$PULL_DIR/server.log" >&2
-    return 1
-  }
-  export PULL_PORT PULL_OTHER_PORT
+  hostile_registry "$PULL_DIR"
+  PULL_PORT=$registry_port PULL_OTHER_PORT=$other_port
 }
 
 teardown_file () {
-  local pid
-  while read -r pid; do kill "$pid" 2>/dev/null || true; done <"$PULL_DIR/pids"
+  hostile_registry_stop "$PULL_DIR"
   rm -rf "$PULL_DIR"
 }
 
 setup () {
   wb_setup
+  server=''
   REG=127.0.0.1:$PULL_PORT
   # Nobody's passwords but the test's own.
   export DOCKER_CONFIG=$WB_SCRATCH/docker HOME=$WB_SCRATCH XDG_RUNTIME_DIR=$WB_SCRATCH
 }
-teardown () { wb_teardown; }
+teardown () {
+  if [ -n "$server" ]; then kill "$server" 2>/dev/null || true; fi
+  wb_teardown
+}
 
 # Pulls $1 from the misbehaving registry; further words are flags.
 pull () {
@@ -294,31 +288,6 @@ is_whole () {
   [[ $stderr == *"not a program's name"* ]]
 }
 
-@test "https: certificates are checked, certs.d is read, https never leads to http" {
-  require_program openssl
-  mkdir tls certs
-  openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 \
-    -keyout tls/key.pem -out tls/cert.pem 2>/dev/null
-  env -u WB_ROOT python3 "$BATS_TEST_DIRNAME/lib/registry.py" "$WB_SCRATCH/tls" --tls tls/cert.pem tls/key.pem 3>&- >tls/log2 2>&1 &
-  server=$!
-  echo "$server" >>"$PULL_DIR/pids"
-  eventually 10 test -s tls/ports
-  read -r port _ <tls/ports
-  must_fail 1 wb-pull -n -q "127.0.0.1:$port/good/x"
-  [[ $stderr == *"certificate"* ]]
-  nothing_stored
-  wb-pull -n -q --tls-verify=false "127.0.0.1:$port/good/x" >out.json
-  is_whole "127.0.0.1:$port/good/x:latest" out.json
-  rm -rf "$WB_ROOT"
-  cp tls/cert.pem certs/ca.crt
-  wb-pull -n -q --cert-dir certs "127.0.0.1:$port/good/x" >/dev/null
-  rm -rf "$WB_ROOT"
-  must_fail 1 wb-pull -n -q --cert-dir certs "127.0.0.1:$port/redirect-http/x"
-  [[ $stderr == *"redirect from https to"* ]]
-  kill "$server"
-  wait "$server" || true
-}
-
 @test "ten pulls at once fetch every blob once" {
   : >"$PULL_DIR/log"
   for i in 1 2 3 4 5 6 7 8 9 10; do
@@ -440,7 +409,6 @@ END
   sed -i "s/:0\"/:$port\"/" registry.yml
   env -u WB_ROOT docker-registry serve registry.yml 3>&- >registry.log 2>&1 &
   server=$!
-  echo "$server" >>"$PULL_DIR/pids"
   skopeo copy -q --src-tls-verify=false "docker://$REG/good/x" oci:layout:one
   eventually 10 skopeo copy -q --dest-tls-verify=false oci:layout:one "docker://127.0.0.1:$port/a/b:1"
   wb-pull -n -q "127.0.0.1:$port/a/b:1" >out.json

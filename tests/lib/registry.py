@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
-"""A registry that misbehaves, for tests/pull.bats.
+"""A registry that misbehaves, for tests/pull.bats and tests/trust.bats.
 
-    registry.py DIRECTORY [--tls CERT KEY]
+    registry.py [--address ADDRESS] [--tls CERT KEY] [--client-ca CA] [--login] DIRECTORY
 
-Listens on two free ports of 127.0.0.1 (the registry, and somebody else's host for redirects and token services),
-writes them to DIRECTORY/ports and every request to DIRECTORY/log (`PORT METHOD PATH AUTHORIZATION RANGE`). The first
-part of a repository's name says how it misbehaves: PORT/429/x:latest. Any other name behaves.
+Listens on two free ports of ADDRESS, 127.0.0.1 (the registry, and somebody else's host for redirects and token
+services), writes them to DIRECTORY/ports and every request to DIRECTORY/log (`PORT METHOD PATH AUTHORIZATION RANGE
+CLIENT`, CLIENT being the name in the client's certificate). With --client-ca the registry wants a certificate of that
+authority, and the other host takes one; with --login it asks for alice's password at its door, and not only for some
+images. The first part of a repository's name says how it misbehaves: PORT/429/x:latest. Any other name behaves.
 """
 
+import argparse
 import base64
 import gzip
 import hashlib
@@ -19,18 +22,25 @@ import socket
 import ssl
 import struct
 import subprocess
-import sys
 import tarfile
 import threading
 import time
+import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-DIRECTORY = sys.argv[1]
-TLS = sys.argv[3:5] if sys.argv[2:3] == ["--tls"] else None
+arguments = argparse.ArgumentParser()
+arguments.add_argument("--address", default="127.0.0.1")
+arguments.add_argument("--tls", nargs=2)
+arguments.add_argument("--client-ca")
+arguments.add_argument("--login", action="store_true")
+arguments.add_argument("directory")
+arguments = arguments.parse_args()
+DIRECTORY, ADDRESS, TLS = arguments.directory, arguments.address, arguments.tls
 USER, PASSWORD = "alice", "secret"
 OCI = "application/vnd.oci.image."
 DOCKER = "application/vnd.docker.distribution.manifest."
 LOCK = threading.Lock()
+LAZY_LOCK = threading.Lock()
 COUNTS = {}
 BLOBS = {}
 
@@ -79,7 +89,7 @@ def zstd(content):
     return subprocess.run(["zstd", "-q", "-c"], input=content, stdout=subprocess.PIPE, check=True).stdout
 
 
-def image(layers=None, diff_ids=None, config=None, architecture="amd64", **more):
+def image(layers=None, diff_ids=None, config=None, architecture="amd64", variant=None, **more):
     """An image manifest's descriptor; everything it leads to is put into BLOBS."""
     if layers is None:
         layers = [blob(gzip.compress(tar, 1, mtime=0), OCI + "layer.v1.tar+gzip") for tar in TARS]
@@ -89,6 +99,7 @@ def image(layers=None, diff_ids=None, config=None, architecture="amd64", **more)
         "architecture": architecture, "os": "linux", "created": "2024-01-01T00:00:00Z",
         "config": {"Cmd": ["/bin/true"], "Env": ["A=1"], "WorkingDir": "/srv", "User": "7:8"} if config is None else config,
         "rootfs": {"type": "layers", "diff_ids": diff_ids},
+        **({"variant": variant} if variant else {}),
     }, OCI + "config.v1+json")
     manifest = {"schemaVersion": 2, "mediaType": OCI + "manifest.v1+json", "config": config, "layers": layers, **more}
     return document(manifest, OCI + "manifest.v1+json")
@@ -108,6 +119,10 @@ GZIP = json.loads(BLOBS[GOOD["digest"]])["layers"]
 ROOTS = {
     "index": index(platform(image(config={"Cmd": ["arm"]}, architecture="arm64"), "arm64"), platform(GOOD, "amd64")),
     "nested": index(platform(image(config={"Cmd": ["x"]}), "s390x"), index(platform(GOOD, "amd64"))),
+    "variants": index(*(platform(image(config={"Cmd": [variant]}, architecture="arm", variant=variant), "arm",
+                                 variant=variant) for variant in ("v5", "v6", "v7")),
+                      platform(image(config={"Cmd": ["windows"]}), "amd64", os="windows"), platform(GOOD, "amd64")),
+    "swap": index(platform(GOOD, "amd64")),
     "no-platform": index(platform(GOOD, "s390x")),
     "zstd": image([blob(zstd(tar), OCI + "layer.v1.tar+zstd") for tar in TARS]),
     "plain": image([blob(tar, OCI + "layer.v1.tar") for tar in TARS]),
@@ -132,7 +147,17 @@ ROOTS = {
     "trailing": image([blob(BLOBS[GZIP[0]["digest"]] + b"x" * 100, OCI + "layer.v1.tar+gzip")], [digest(TARS[0])]),
     "schema1": document({"schemaVersion": 1, "fsLayers": []}, DOCKER + "v1+prettyjws"),
 }
+
+
+def sized(size, content):
+    """A layer whose one file has a size, made when it is first asked for: few tests want it."""
+    tar = layer_tar({"content": content(size)})
+    return image([blob(gzip.compress(tar, 1, mtime=0), OCI + "layer.v1.tar+gzip")], [digest(tar)])
+
+
+LAZY = {"large": lambda: sized(64 << 20, lambda size: noise(3, size)), "bomb": lambda: sized(256 << 20, bytes)}
 TOKEN = "t0k3n"
+IDENTITY = "1dent1ty"
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -148,11 +173,17 @@ class Handler(BaseHTTPRequestHandler):
         self.port = self.server.server_address[1]
         with LOCK, open(os.path.join(DIRECTORY, "log"), "a") as log:
             print(self.port, self.command, self.path, self.headers.get("Authorization", "-").replace(" ", "_"),
-                  self.headers.get("Range", "-"), file=log)
+                  self.headers.get("Range", "-"), self.client(), file=log)
         try:
             self.answer()
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
+
+    def client(self):
+        """The name in the client's certificate."""
+        certificate = self.connection.getpeercert() if TLS else None
+        names = [value for part in (certificate or {}).get("subject", ()) for key, value in part if key == "commonName"]
+        return names[0] if names else "-"
 
     def reply(self, status, content=b"", headers=None, length=None):
         self.send_response(status)
@@ -176,7 +207,7 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self):
         path, _, query = self.path.partition("?")
         if path == "/v2/":
-            return self.reply(200, b"{}")
+            return self.reply(200, b"{}") if not arguments.login or self.authorized("basic") else None
         if path.startswith("/token"):
             return self.token(path, query)
         if path.startswith("/elsewhere/"):
@@ -211,8 +242,8 @@ class Handler(BaseHTTPRequestHandler):
             return True
         here, other = (server.server_address[1] for server in SERVERS)
         scheme = "https" if TLS else "http"
-        realm = {"auth-realm": f"http://127.0.0.1:{other}/token", "auth-realm-metadata": "http://169.254.169.254/token",
-                 "auth-realm-file": "file:///etc/passwd"}.get(kind, f"{scheme}://127.0.0.1:{here}/token-{kind}")
+        realm = {"auth-realm": f"http://{ADDRESS}:{other}/token", "auth-realm-metadata": "http://169.254.169.254/token",
+                 "auth-realm-file": "file:///etc/passwd"}.get(kind, f"{scheme}://{ADDRESS}:{here}/token-{kind}")
         self.error(401, "unauthorized", {"WWW-Authenticate": f'Bearer realm="{realm}",service="test"'})
         return False
 
@@ -233,6 +264,10 @@ class Handler(BaseHTTPRequestHandler):
             want = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
             if self.headers.get("Authorization") != want:
                 return self.error(401, "wrong_password")
+        if kind == "auth-identity":
+            form = urllib.parse.parse_qs(self.rfile.read(int(self.headers.get("Content-Length", 0))).decode())
+            if form.get("grant_type") != ["refresh_token"] or form.get("refresh_token") != [IDENTITY]:
+                return self.error(401, "wrong_identity")
         if kind == "auth-busy" and count("busy") < 3:
             return self.error(503, "busy")
         return self.reply(200, json.dumps({"token": tokens.get(kind, TOKEN)}).encode())
@@ -272,8 +307,14 @@ class Handler(BaseHTTPRequestHandler):
             return None
         if kind == "missing":
             return self.error(404, "manifest_unknown")
+        with LAZY_LOCK:
+            if kind in LAZY and kind not in ROOTS:
+                ROOTS[kind] = LAZY[kind]()
         root = ROOTS.get(kind, GOOD)
-        if name.startswith("sha256:"):
+        if name.startswith("sha256:") and kind == "swap":
+            # Another image than the one that was asked for, and whole.
+            content, own = BLOBS[ROOTS["zstd"]["digest"]], ROOTS["zstd"]["mediaType"]
+        elif name.startswith("sha256:"):
             if name not in BLOBS:
                 return self.error(404, "manifest_unknown")
             content = BLOBS[name]
@@ -281,6 +322,8 @@ class Handler(BaseHTTPRequestHandler):
         else:
             content, own = BLOBS[root["digest"]], root["mediaType"]
         headers = {"Content-Type": own, "Docker-Content-Digest": digest(content)}
+        if kind == "swap":
+            del headers["Docker-Content-Digest"]
         if kind == "digest-header":
             headers["Docker-Content-Digest"] = digest(b"other")
         if kind == "no-type":
@@ -322,15 +365,16 @@ class Handler(BaseHTTPRequestHandler):
         scheme = "https" if TLS else "http"
         hops = int(self.path.partition("?hop=")[2] or 0)
         location = {
-            "redirect-other": f"{scheme}://127.0.0.1:{other}/elsewhere/{name}",
+            "redirect-other": f"{scheme}://{ADDRESS}:{other}/elsewhere/{name}",
             "redirect-localhost": f"{scheme}://localhost:{other}/elsewhere/{name}",
             "redirect-relative": f"/elsewhere/{name}",
             "redirect-file": "file:///etc/passwd",
             "redirect-metadata": "http://169.254.169.254/latest/meta-data/",
-            "redirect-http": f"http://127.0.0.1:{here}/elsewhere/{name}",
+            "redirect-loopback": "http://127.0.0.1/elsewhere/x",
+            "redirect-http": f"http://{ADDRESS}:{here}/elsewhere/{name}",
             "redirect-loop": self.path,
             "redirect-many": f"/v2/redirect-many/x/blobs/{name}?hop={hops + 1}",
-            "redirect-user": f"{scheme}://u:p@127.0.0.1:{other}/elsewhere/{name}",
+            "redirect-user": f"{scheme}://u:p@{ADDRESS}:{other}/elsewhere/{name}",
         }.get(kind)
         return self.reply(307, headers={"Location": location} if location else {})
 
@@ -396,6 +440,13 @@ class Handler(BaseHTTPRequestHandler):
             return None
         elif kind == "wait":
             time.sleep(0.3)
+        elif kind == "trickle":
+            self.reply(status, b"", headers, len(part))
+            for at in range(0, len(part), 1 << 17):
+                self.wfile.write(part[at:at + (1 << 17)])
+                self.wfile.flush()
+                time.sleep(0.1)
+            return None
         return self.reply(status, part, headers)
 
     def chunked(self, status, headers, content, whole):
@@ -421,11 +472,16 @@ class Server(ThreadingHTTPServer):
         pass
 
 
-SERVERS = [Server(("127.0.0.1", 0), Handler) for _ in range(2)]
+SERVERS = [Server((ADDRESS, 0), Handler) for _ in range(2)]
 if TLS:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*TLS)
-    SERVERS[0].socket = context.wrap_socket(SERVERS[0].socket, server_side=True)
+    for server, wanted in zip(SERVERS, (ssl.CERT_REQUIRED, ssl.CERT_OPTIONAL)):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*TLS)
+        if arguments.client_ca:
+            context.load_verify_locations(arguments.client_ca)
+            context.verify_mode = wanted
+        # Not in the one thread that accepts: a client that says nothing would stop all others.
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
 for server in SERVERS:
     threading.Thread(target=server.serve_forever, daemon=True).start()
 with open(os.path.join(DIRECTORY, "ports.new"), "w") as ports:

@@ -26,10 +26,9 @@ done
 [ -n "$container" ] || wb_usage 'name a container'
 
 if [ "$pause" = true ] && wb-state get --running "$container" >/dev/null 2>&1; then
-    trap 'wb-state get "$container" | wb-cgroup thaw >/dev/null' EXIT
-    trap 'exit 129' HUP
-    trap 'exit 130' INT
-    trap 'exit 143' TERM
-    wb-state get "$container" | wb-cgroup freeze >/dev/null
+    # $(...) ends when the container goes on again, which it does however this ends.
+    image=$(wb-state get "$container" | wb-cgroup freeze -- wb-image commit --container "$container" "$@")
+    printf '%s\n' "$image"
+else
+    exec wb-image commit --container "$container" "$@"
 fi
-wb-state get "$container" | wb-image commit "$@"

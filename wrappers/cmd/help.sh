@@ -28,7 +28,7 @@ wb_overview () {
         name=${flow##*/}
         { read -r _ && read -r _ about; } <"$flow"
         case $name in
-        lib.sh | stages.sh | finish.sh | health.sh) ;;
+        lib.sh | stages.sh | health.sh) ;;
         *) printf '  %-10s %s\n' "${name%.sh}" "$about" ;;
         esac
     done

@@ -1,10 +1,17 @@
 # lib.sh
 # What several flows share: starting, undoing and naming containers.
 
+# Gives back what only running containers need; of one started with --rm nothing stays. wb-monitor does the same at a
+# container's end, where no shell is there any more.
+wb_give_back () {
+    wb-cgroup delete | wb-netns del | wb-ipam del | wb-rootfs umount | wb-state finish >/dev/null
+}
+wb_finish='wb-cgroup delete | wb-netns del | wb-ipam del | wb-rootfs umount | wb-state finish'
+
 # Becomes the container's attendant. The chain behind it is the container's birth: each program does its part and
 # becomes the next, and the last becomes the user's program. fd 3 is the document, fd 4 tells how far it got.
 wb_attend () {
-    exec wb-monitor run --finish "$WB_FLOWS/finish.sh" --health "$WB_FLOWS/health.sh" "$@" -- \
+    exec wb-monitor run --finish "$wb_finish" --health "$WB_FLOWS/health.sh" "$@" -- \
         wb-unshare run --doc 3 --status-fd 4 -- \
         wb-rootfs enter --doc 3 --status-fd 4 -- \
         wb-confine --doc 3 --status-fd 4

@@ -8,6 +8,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use wb_doc::{Context, Error};
 
 const DIRECTORIES: [&str; 2] = ["/etc/containers/certs.d", "/etc/docker/certs.d"];
@@ -31,7 +33,7 @@ impl Certificates {
 
     /// The TLS side of a connection to the registry, or to a host it has sent us to, which gets no certificate of
     /// ours.
-    pub fn tls(&self, verify: bool, foreign: bool) -> Result<TlsConnector, Error> {
+    pub fn tls(&self, verify: bool, foreign: bool, spoken: Arc<AtomicBool>) -> Result<TlsConnector, Error> {
         let mut identity = Identity::default();
         if verify {
             identity.authorities = rustls_native_certs::load_native_certs().certs;
@@ -42,7 +44,7 @@ impl Certificates {
         if !foreign {
             identity.own = self.own()?;
         }
-        TlsConnector::new(identity, verify)
+        TlsConnector::new(identity, verify, spoken)
     }
 
     #[allow(clippy::type_complexity, reason = "the pair rustls wants")]

@@ -5,7 +5,8 @@ use crate::certs::Certificates;
 use crate::guard::Guard;
 use crate::url::Url;
 use std::io::Read;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use ureq::http::{Method, Request, Response, header};
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, TcpConnector};
@@ -23,7 +24,7 @@ const RESPONSE: Duration = Duration::from_secs(60);
 pub enum Failure {
     /// It would be the same the next time.
     Final(Error),
-    /// It speaks TLS, and shows a certificate that is not trusted.
+    /// It speaks TLS, and shows a certificate that is not trusted; or ours cannot be used.
     Untrusted(Error),
     /// Nobody is there.
     Unreachable(Error),
@@ -48,6 +49,8 @@ pub struct Client {
     verify: bool,
     idle: Duration,
     certificates: Certificates,
+    /// Whether anybody has spoken TLS.
+    spoken: Arc<AtomicBool>,
     /// By scheme (http, https) and owner of the host (the registry, somebody else): each made when first needed,
     /// since reading the system's certificates takes longer than a whole pull from nearby.
     agents: [[OnceLock<Agent>; 2]; 2],
@@ -61,6 +64,7 @@ impl Client {
             verify: access.tls_verify,
             idle: access.idle()?,
             certificates: Certificates::of(domain, access.cert_dir.as_deref()),
+            spoken: Arc::default(),
             agents: Default::default(),
         })
     }
@@ -68,6 +72,11 @@ impl Client {
     /// The idle timeout.
     pub fn idle(&self) -> Duration {
         self.idle
+    }
+
+    /// Whether the registry speaks TLS, whatever came of the request inside it.
+    pub fn speaks_tls(&self) -> bool {
+        self.spoken.load(Ordering::Relaxed)
     }
 
     /// Makes a GET and follows redirects. `authorization` goes to the origin of `url` only.
@@ -159,7 +168,7 @@ impl Client {
         if let Some(agent) = slot.get() {
             return Ok(agent);
         }
-        let made = self.make_agent(url.is_https(), foreign).map_err(Failure::Final)?;
+        let made = self.make_agent(url.is_https(), foreign).map_err(Failure::Untrusted)?;
         Ok(slot.get_or_init(|| made))
     }
 
@@ -181,7 +190,7 @@ impl Client {
             Guard { loopback_allowed: self.registry.is_loopback(), open: !foreign, ..Guard::default() };
         let plain = ().chain(ConnectProxyConnector::default()).chain(TcpConnector::default());
         Ok(if https {
-            let tls = self.certificates.tls(self.verify, foreign)?;
+            let tls = self.certificates.tls(self.verify, foreign, Arc::clone(&self.spoken))?;
             Agent::with_parts(config.build(), plain.chain(tls), guard)
         } else {
             Agent::with_parts(config.build(), plain, guard)
@@ -240,9 +249,14 @@ pub fn body_error(url: &Url, error: &std::io::Error) -> Error {
 
 /// rustls says the word in every message about a certificate, and in no other.
 fn tls(error: Error) -> Failure {
-    if error.to_string().contains("certificate") {
-        let place = "a certificate of its own belongs into /etc/docker/certs.d/HOST:PORT/ca.crt";
-        Failure::Untrusted(error.hint(format!("{place}; --tls-verify=false trusts anybody")))
+    let said = error.to_string();
+    let place = "/etc/docker/certs.d/HOST:PORT";
+    if said.contains("CertificateRequired") {
+        let ours = format!("it wants a certificate of ours: NAME.cert and NAME.key in {place}");
+        Failure::Untrusted(error.hint(ours))
+    } else if said.contains("certificate") {
+        let theirs = format!("a certificate of its own belongs into {place}/ca.crt");
+        Failure::Untrusted(error.hint(format!("{theirs}; --tls-verify=false trusts anybody")))
     } else {
         Failure::Final(error)
     }

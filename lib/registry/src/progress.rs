@@ -1,6 +1,5 @@
 //! What a person sees meanwhile, on standard error: one bar a layer on a terminal, else a line for each that ends.
 
-use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +7,9 @@ use std::time::{Duration, Instant};
 
 /// How often a terminal is redrawn.
 const REDRAW: Duration = Duration::from_millis(100);
-const BAR_COLUMNS: u64 = 30;
+const BAR_COLUMNS: usize = 30;
+/// What a line has beside its bar: the layer's short name, and two sizes.
+const TEXT_COLUMNS: usize = 38;
 
 /// How much is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +23,11 @@ pub enum Show {
 }
 
 impl Show {
+    /// How a line ends: where bars are drawn, it may lie over a longer one.
+    fn line_end(self) -> &'static str {
+        if self == Self::Bars { "\x1b[K\n" } else { "\n" }
+    }
+
     /// What suits standard error.
     pub fn suitable(quiet: bool) -> Self {
         match (quiet, io::stderr().is_terminal()) {
@@ -78,9 +84,9 @@ impl Progress {
             return;
         }
         let mut screen = lock(&self.screen);
-        let mut text = screen.erase();
+        let mut text = screen.back();
         text.push_str(&wb_doc::escape(line));
-        text.push('\n');
+        text.push_str(self.show.line_end());
         screen.draw(&mut text);
         print(&text);
     }
@@ -91,7 +97,7 @@ impl Progress {
             Arc::new(State { name: name.to_owned(), size, at: AtomicU64::new(0), end: Mutex::new(None) });
         if self.show == Show::Bars {
             let mut screen = lock(&self.screen);
-            let mut text = screen.erase();
+            let mut text = screen.back();
             screen.bars.push(Arc::clone(&state));
             screen.draw(&mut text);
             print(&text);
@@ -105,42 +111,57 @@ impl Progress {
             return;
         }
         screen.last = Some(Instant::now());
-        let mut text = screen.erase();
+        let mut text = screen.back();
         screen.draw(&mut text);
         print(&text);
     }
 }
 
 impl Screen {
-    /// Moves to the first bar's line and clears everything below.
-    fn erase(&mut self) -> String {
+    /// Moves to the first bar's line. What is written next goes over the old lines, and erases each only to its end: a
+    /// screen cleared from its very top goes into the history of some terminals.
+    fn back(&mut self) -> String {
         let up = std::mem::take(&mut self.drawn);
-        if up == 0 { String::new() } else { format!("\x1b[{up}A\x1b[J") }
+        if up == 0 { String::new() } else { format!("\x1b[{up}A") }
     }
 
+    /// What has ended gets its last line, which scrolls away as any other. What goes on is drawn again each time: no
+    /// wider and no higher than the terminal, or going back to its first line would end somewhere else.
     fn draw(&mut self, text: &mut String) {
-        for bar in &self.bars {
-            text.push_str(&bar.line());
-            text.push('\n');
+        let (ended, bars): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.bars).into_iter().partition(|bar| lock(&bar.end).is_some());
+        self.bars = bars;
+        let size = wb_sys::tty::size(io::stderr()).unwrap_or_default();
+        // A terminal that does not know its size says 0.
+        let limit = |size: u16| if size == 0 { usize::MAX } else { usize::from(size - 1) };
+        self.drawn = self.bars.len().min(limit(size.rows));
+        for line in ended.iter().map(|bar| bar.line(usize::MAX)) {
+            text.push_str(&line);
+            text.push_str(Show::Bars.line_end());
         }
-        self.drawn = self.bars.len();
+        for bar in &self.bars[..self.drawn] {
+            text.extend(bar.line(limit(size.columns)).chars().take(limit(size.columns)));
+            text.push_str(Show::Bars.line_end());
+        }
+        if !ended.is_empty() {
+            // There may be fewer lines than before.
+            text.push_str("\x1b[J");
+        }
     }
 }
 
 impl State {
-    fn line(&self) -> String {
+    /// Its line on a terminal of so many columns, where a narrow one gets a shorter bar.
+    fn line(&self, columns: usize) -> String {
         if let Some(end) = *lock(&self.end) {
             return format!("{}: {end} ({})", self.name, size(self.size));
         }
         let at = self.at.load(Ordering::Relaxed);
-        let full = (at * BAR_COLUMNS).checked_div(self.size).unwrap_or_default().min(BAR_COLUMNS);
-        let mut line = format!("{}: [", self.name);
-        for column in 0..BAR_COLUMNS {
-            line.push(if column < full { '=' } else { ' ' });
-        }
-        // Writing to a String cannot fail.
-        write!(line, "] {}/{}", size(at), size(self.size)).ok();
-        line
+        let width = columns.saturating_sub(TEXT_COLUMNS).min(BAR_COLUMNS);
+        let full = u128::from(at) * width as u128 / u128::from(self.size.max(1));
+        let full = usize::try_from(full).unwrap_or(width).min(width);
+        let (done, rest) = ("=".repeat(full), " ".repeat(width - full));
+        format!("{}: [{done}{rest}] {}/{}", self.name, size(at), size(self.size))
     }
 }
 
@@ -170,7 +191,7 @@ impl Bar {
         if let Some(progress) = &self.progress {
             match progress.show {
                 Show::Bars => progress.redraw(true),
-                Show::Lines => print(&format!("{}\n", self.state.line())),
+                Show::Lines => print(&format!("{}\n", self.state.line(usize::MAX))),
                 Show::Nothing => {}
             }
         }
@@ -201,6 +222,26 @@ fn print(text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bars_fit_into_the_terminal() {
+        let state = |at| State {
+            name: "0123456789ab".into(),
+            size: 200_000_000,
+            at: AtomicU64::new(at),
+            end: Mutex::new(None),
+        };
+        assert_eq!(
+            state(100_000_000).line(80),
+            format!("0123456789ab: [{}{}] 100.0 MB/200.0 MB", "=".repeat(15), " ".repeat(15))
+        );
+        // More than was announced, for a moment.
+        assert!(state(400_000_000).line(80).contains(&"=".repeat(30)));
+        for columns in [1, 20, 40, 50, 66, 200] {
+            let line = state(199_999_999).line(columns);
+            assert!(line.len() <= columns.max(TEXT_COLUMNS), "{columns}: {line}");
+        }
+    }
 
     #[test]
     fn sizes_are_short() {

@@ -323,6 +323,11 @@ fn connect(domain: &str, access: &Access) -> Result<(Client, Url), Error> {
             Ok(answer) if answer.status() == 400 => {}
             Ok(_) => return Ok((client, candidate)),
             Err(Failure::Untrusted(error)) => return Err(error),
+            // It was found out that this is the way to speak to it, whatever came of the question.
+            Err(Failure::Final(error)) if candidate.is_https() && client.speaks_tls() => return Err(error),
+            Err(Failure::Broken(_)) if candidate.is_https() && client.speaks_tls() => {
+                return Ok((client, candidate));
+            }
             Err(Failure::Final(error) | Failure::Unreachable(error)) => {
                 first.get_or_insert((error, None));
             }

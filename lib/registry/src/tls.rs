@@ -14,6 +14,7 @@ use rustls::{
 use std::fmt;
 use std::io::{Read, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport, TransportAdapter,
 };
@@ -32,11 +33,15 @@ pub struct Identity {
 
 /// Wraps connections for https in TLS.
 #[derive(Clone)]
-pub struct TlsConnector(Arc<ClientConfig>);
+pub struct TlsConnector {
+    config: Arc<ClientConfig>,
+    /// Set once somebody has answered a handshake to its end.
+    spoken: Arc<AtomicBool>,
+}
 
 impl TlsConnector {
-    /// A connector that trusts `identity`'s authorities, or anybody.
-    pub fn new(identity: Identity, verify: bool) -> Result<Self, Error> {
+    /// A connector that trusts `identity`'s authorities, or anybody, and sets `spoken` when somebody speaks TLS.
+    pub fn new(identity: Identity, verify: bool, spoken: Arc<AtomicBool>) -> Result<Self, Error> {
         let provider = Arc::new(ring::default_provider());
         let verifier =
             if verify { Verifier::new(&identity, &provider)? } else { Verifier::anybody(&provider) };
@@ -51,7 +56,7 @@ impl TlsConnector {
                 .map_err(|error| Error::new(format!("our own certificate: {error}")))?,
             None => builder.with_no_client_auth(),
         };
-        Ok(Self(Arc::new(config)))
+        Ok(Self { config: Arc::new(config), spoken })
     }
 }
 
@@ -76,10 +81,11 @@ impl<In: Transport> Connector<In> for TlsConnector {
         let host = details.uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let name =
             ServerName::try_from(host).map_err(|_| ureq::Error::Tls("no host name for a certificate"))?;
-        let mut connection = ClientConnection::new(Arc::clone(&self.0), name)?;
+        let mut connection = ClientConnection::new(Arc::clone(&self.config), name)?;
         let mut socket = TransportAdapter::new(transport, details.current_time.clone());
         socket.set_timeout(details.timeout);
         connection.complete_io(&mut socket)?;
+        self.spoken.store(true, Ordering::Relaxed);
         let buffers =
             LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
         Ok(Some(Either::B(Tls { buffers, stream: StreamOwned::new(connection, socket) })))

@@ -9,7 +9,7 @@ use wb_doc::{Context, Error};
 
 /// A held lock; dropped, it is free again.
 #[derive(Debug)]
-pub struct Lock(#[allow(dead_code, reason = "held for its drop")] Flock<File>);
+pub struct Lock(Flock<File>);
 
 impl Lock {
     /// Waits for the exclusive lock on `path`, making the file where it is missing.
@@ -39,6 +39,16 @@ impl Lock {
     /// Waits for a shared lock on a directory itself.
     pub fn directory_shared(path: &Path) -> Result<Self, Error> {
         Self::take_directory(path, FlockArg::LockShared)
+    }
+
+    /// Makes a shared lock an exclusive one, where nobody else has a lock; `false`, and none at all, where somebody
+    /// has. Of several who do this the last one gets it.
+    pub fn try_upgrade(&self) -> Result<bool, Error> {
+        match self.0.relock(FlockArg::LockExclusiveNonblock) {
+            Ok(()) => Ok(true),
+            Err(Errno::EWOULDBLOCK) => Ok(false),
+            Err(errno) => Err(errno).context(|| "lock"),
+        }
     }
 
     fn take_directory(path: &Path, how: FlockArg) -> Result<Self, Error> {

@@ -149,6 +149,17 @@ pub fn limit_bounding(keep: Set) -> Result<()> {
     Ok(())
 }
 
+/// The bounding set of this process: what any descendant of it can have at most (`PR_CAPBSET_READ`).
+pub fn bounding() -> Result<Set> {
+    let mut set = Set::default();
+    for (number, name) in (0..).zip(NAMES) {
+        if has_in_bounding(number, name)? {
+            set = set.with(Set(1 << number));
+        }
+    }
+    Ok(set)
+}
+
 fn has_in_bounding(number: u64, name: &str) -> Result<bool> {
     let why = "is it there to be taken away";
     match prctl(nix::libc::PR_CAPBSET_READ, "PR_CAPBSET_READ", [number, 0, 0, 0], name, why) {
@@ -269,5 +280,6 @@ mod tests {
         };
         assert_eq!(has_in_bounding(0, "CAP_CHOWN").unwrap(), line("CapBnd:") & 1 == 1);
         assert_eq!(permitted().unwrap(), Set(line("CapPrm:")));
+        assert_eq!(bounding().unwrap(), Set(line("CapBnd:")).and(Set::ALL));
     }
 }

@@ -3,10 +3,12 @@
 use crate::process;
 use crate::trace::{self, before, call, quoted};
 use crate::{Errno, Result};
+use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags};
+use nix::sys::signal::SigSet;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid};
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 
 /// fork(2): a child that runs `child`, which should become another program, and ends with the status it returns.
@@ -119,6 +121,33 @@ pub fn exec_with<S: AsRef<OsStr>>(argv: &[S], environment: &[S], why: &str) -> E
         Ok(never) => match never {},
         Err(errno) => errno,
     }
+}
+
+/// posix_spawn(3): starts `argv`, looked up in our `PATH` if its first word has no slash, with `environment`
+/// (`NAME=value` each), with `streams`, of which none may be one of 0 to 2, as its descriptors 0 to 2, and with the
+/// signals of a fresh program. Cheaper than a fork, since no memory is copied for it.
+pub fn spawn_with<S: AsRef<OsStr>>(
+    argv: &[S],
+    environment: &[S],
+    streams: [BorrowedFd<'_>; 3],
+    why: &str,
+) -> Result<Pid> {
+    let (argv, environment) = (process::c_strings(argv)?, process::c_strings(environment)?);
+    let program = argv.first().ok_or(Errno::EINVAL)?;
+    let environment = trace::handed_on(OsStr::from_bytes(program.as_bytes()), environment);
+    let mut actions = PosixSpawnFileActions::init()?;
+    for (number, stream) in (0..).zip(streams) {
+        actions.add_dup2(stream.as_raw_fd(), number)?;
+    }
+    let mut attributes = PosixSpawnAttr::init()?;
+    attributes.set_flags(PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK | PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF)?;
+    attributes.set_sigmask(&SigSet::empty())?;
+    attributes.set_sigdefault(&SigSet::all())?;
+    call(
+        why,
+        || format!("posix_spawn({}, {})", quoted(process::lossy(program)), process::shown_argv(&argv)),
+        || nix::spawn::posix_spawnp(program, &actions, &attributes, &argv, &environment),
+    )
 }
 
 /// Starts another program as `command` says: what posix_spawn(3) does, a clone and an execve in the child.

@@ -1,7 +1,7 @@
 //! Files in memory that nobody can change any more: memfd_create(2) with seals.
 
-use crate::Result;
 use crate::trace::call;
+use crate::{Errno, Result};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 /// `/proc/PID/fd` shows.
 pub fn sealed(name: &str, content: &[u8]) -> Result<OwnedFd> {
     call(
-        "the document for the chain: nobody on the way can change it",
+        "a file in memory that nobody can change",
         || format!("memfd_create({name:?}, MFD_CLOEXEC|MFD_ALLOW_SEALING)"),
         || {
             let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
@@ -27,6 +27,14 @@ pub fn sealed(name: &str, content: &[u8]) -> Result<OwnedFd> {
             Ok(fd)
         },
     )
+}
+
+/// A sealed copy of a program that is to be executed.
+pub fn sealed_copy(name: &str, program: OwnedFd) -> Result<OwnedFd> {
+    let mut content = Vec::new();
+    std::io::Read::read_to_end(&mut std::fs::File::from(program), &mut content)
+        .map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
+    sealed(name, &content)
 }
 
 #[cfg(test)]

@@ -60,6 +60,13 @@ pub fn start_time_at(proc: impl AsFd, pid: i32) -> Result<u64> {
     parse_stat(&text[..length]).map(|(_, start)| start).ok_or(Errno::EINVAL)
 }
 
+/// This process as the procfs behind `proc` numbers it, and when it started.
+pub fn own_at(proc: impl AsFd) -> Result<(i32, u64)> {
+    let own = nix::fcntl::readlinkat(&proc, "self")?;
+    let pid = own.to_str().and_then(|pid| pid.parse().ok()).ok_or(Errno::EINVAL)?;
+    Ok((pid, start_time_at(proc, pid)?))
+}
+
 /// This boot's identity, `/proc/sys/kernel/random/boot_id`.
 pub fn boot_id() -> Result<String> {
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").map_err(|error| raw(&error))?;
@@ -142,6 +149,13 @@ fn unescape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn finds_itself() {
+        let proc = std::fs::File::open("/proc").unwrap();
+        let pid = i32::try_from(std::process::id()).unwrap();
+        assert_eq!(own_at(proc).unwrap(), (pid, start_time(pid).unwrap()));
+    }
 
     #[test]
     fn a_hostile_command_name_does_not_shift_fields() {

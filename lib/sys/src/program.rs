@@ -4,6 +4,8 @@ use crate::mount_fd::{self, Attributes, Change};
 use crate::process::{c_strings, reset_signals, shown_argv};
 use crate::trace::{self, before};
 use crate::{Errno, Result};
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -37,6 +39,46 @@ pub fn open_detached(path: &Path) -> Result<OwnedFd> {
     let change = Change { set: Attributes::MOUNT_ATTR_RDONLY, ..Change::default() };
     mount_fd::set_attributes(&program, change, "that nobody can write through")?;
     Ok(program)
+}
+
+/// Makes sure that nobody reaches this program's file by `/proc/PID/exe` and writes to it (CVE-2019-5736): it is
+/// executed once more, with the same words, environment and descriptors, through [`open_detached`], or from a sealed
+/// copy in memory where no mount can be made.
+///
+/// Returns at once where that has happened before. It comes first in a program, before descriptors are taken over.
+pub fn shield_self() -> Result<()> {
+    let own = open_self()?;
+    if is_unwritable(&own)? {
+        return Ok(());
+    }
+    let argv: Vec<_> = std::env::args_os().collect();
+    let why = "itself again, from where nobody can write to it";
+    let detached = open_detached(Path::new("/proc/self/exe"));
+    // Without CAP_SYS_ADMIN, or where the file has been replaced meanwhile.
+    let program = match detached {
+        Ok(program) => program,
+        Err(_) => crate::memfd::sealed_copy("wb-tool", own)?,
+    };
+    Err(exec_fd(program, &argv, why))
+}
+
+/// Whether [`shield_self`] has nothing to do.
+pub fn is_shielded() -> Result<bool> {
+    is_unwritable(&open_self()?)
+}
+
+fn open_self() -> Result<OwnedFd> {
+    nix::fcntl::open("/proc/self/exe", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+}
+
+/// Whether a file cannot be written to through this descriptor's mount, or at all.
+fn is_unwritable(file: &OwnedFd) -> Result<bool> {
+    if nix::sys::statvfs::fstatvfs(file)?.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY) {
+        return Ok(true);
+    }
+    // EINVAL: no file in memory.
+    let seals = nix::fcntl::fcntl(file, nix::fcntl::FcntlArg::F_GET_SEALS).unwrap_or(0);
+    Ok(nix::fcntl::SealFlag::from_bits_truncate(seals).contains(nix::fcntl::SealFlag::F_SEAL_WRITE))
 }
 
 /// Becomes the program behind `program` (execveat(2), `AT_EMPTY_PATH`) with the present environment.

@@ -1,11 +1,13 @@
 //! wb-cgroup: limits and accounts of a container.
 //!
 //! `wb-cgroup [-n] create|set|stat|limits|procs|events|freeze|thaw|kill|delete [--id ID] [limits] < documents`
+//! `wb-cgroup freeze [--id ID] -- COMMAND… < document`
 //! `wb-cgroup stats [CONTAINER...]`
 //! `wb-cgroup enter ID -- COMMAND…`
 
 mod apply;
 mod devices;
+mod during;
 mod end;
 mod events;
 mod group;
@@ -24,7 +26,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 use wb_doc::{Context as _, Document, Error, Filter, FilterArgs};
-use wb_store::Place;
+use wb_store::{Place, record};
 use wb_sys::{Errno, file, process};
 
 const TOOL: &str = "wb-cgroup";
@@ -66,8 +68,12 @@ enum Verb {
     Limits,
     /// Print a line for each event: OOM kills, limits reached
     Events,
-    /// Stop every process
-    Freeze,
+    /// Stop every process; with a COMMAND, become that, and let them go on when it has ended
+    Freeze {
+        /// The command and its arguments
+        #[arg(last = true)]
+        command: Vec<OsString>,
+    },
     /// Let frozen processes go on
     Thaw,
     /// Kill every process
@@ -110,7 +116,8 @@ fn run(cli: &Cli) -> Result<ExitCode, Error> {
             context.identify(document)?;
             context.existing(document)
         }),
-        Verb::Freeze => filter(Filter::doing(TOOL, "freeze"), &mut |document| {
+        Verb::Freeze { command } if !command.is_empty() => context.freeze_during(&cli.filter, command),
+        Verb::Freeze { .. } => filter(Filter::doing(TOOL, "freeze"), &mut |document| {
             end::freeze(&context.existing(document)?, true)
         }),
         Verb::Thaw => filter(Filter::doing(TOOL, "thaw"), &mut |document| {
@@ -212,6 +219,24 @@ impl Context {
         let pids = end::members(&self.existing(document)?)?;
         let lines: Vec<String> = pids.iter().map(|pid| format!("{pid}\n")).collect();
         std::io::stdout().lock().write_all(lines.concat().as_bytes()).context(|| "writing the list")?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn freeze_during(&self, filter: &FilterArgs, command: &[OsString]) -> Result<ExitCode, Error> {
+        let mut document = wb_doc::read_one(filter)?;
+        if let Some(failure) = document.failure() {
+            // It was reported where it happened.
+            return Ok(ExitCode::from(failure.code.max(1)));
+        }
+        let freeze = |error: Error| error.within("freeze");
+        self.identify(&mut document)?;
+        let group = self.existing(&document).map_err(freeze)?;
+        let id = document.str_at("/wb/id").unwrap_or_default();
+        // A container without a record can be paused by nobody.
+        let is_paused = || {
+            record::read(&self.place, id).is_ok_and(|now| now.str_at("/wb/state/status") == Some("paused"))
+        };
+        during::freeze(&group, &is_paused, command).map_err(freeze)?;
         Ok(ExitCode::SUCCESS)
     }
 

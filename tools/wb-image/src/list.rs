@@ -19,7 +19,7 @@ pub struct Args {
     #[arg(long)]
     table: bool,
     /// One JSON array
-    #[arg(long, conflicts_with = "table")]
+    #[arg(long, overrides_with = "table")]
     json: bool,
     /// Only ids
     #[arg(short, long)]

@@ -2,7 +2,7 @@
 
 use crate::client::{self, Options, keys};
 use crate::message::Streams;
-use crate::monitor::{self, Task};
+use crate::monitor::{self, Pipeline, Task};
 use crate::settings::Settings;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
@@ -14,8 +14,9 @@ use wb_sys::{child, socket, tty};
 /// The flags of `run`.
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
-    /// Run this program with the container's id when the container has ended, and wait for it
-    #[arg(long, value_name = "PROGRAM")]
+    /// Run these filters on the container's document when the container has ended, and wait for them: programs and
+    /// their words between blanks, with | in between, as in `wb-cgroup delete | wb-state finish`; nothing is quoted
+    #[arg(long, value_name = "PIPELINE")]
     finish: Option<OsString>,
     /// Check the container's health with this program, which runs the document's process in the container
     #[arg(long, value_name = "PROGRAM")]
@@ -44,6 +45,7 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Error> {
     let place = Place::from_env()?;
     let id = record::resolve(&place, &args.id.to_string_lossy())?;
     let document = record::read(&place, &id)?;
+    let finish = args.finish.as_deref().map(Pipeline::parse).transpose()?;
     let mut settings = Settings::of(&document)?;
     apply(&args, &mut settings);
     let wanted = streams(&args, &settings);
@@ -63,7 +65,7 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Error> {
         document,
         settings,
         chain: args.chain,
-        finish: args.finish,
+        finish,
         health: args.health,
         size,
         wanted,

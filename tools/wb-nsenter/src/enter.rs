@@ -101,6 +101,12 @@ impl Cgroups {
     }
 }
 
+/// This tool's own file out of the reach of whoever is inside: a container with CAP_SYS_PTRACE may open
+/// `/proc/PID/exe` of the child, non-dumpable or not (CVE-2019-5736).
+pub fn shield() -> Result<(), Error> {
+    program::shield_self().context(|| "/proc/self/exe, to be executed from where nobody can write to it")
+}
+
 /// What [`make_child`] has become.
 #[derive(Debug)]
 pub enum Made {

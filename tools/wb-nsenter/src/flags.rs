@@ -87,6 +87,7 @@ impl Args {
 pub fn run(mut args: Args) -> ExitCode {
     wb_doc::main(TOOL, || {
         let plan = args.plan()?;
+        enter::shield()?;
         if args.command.is_empty() {
             args.command = vec![std::env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into())];
         }

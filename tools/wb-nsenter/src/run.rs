@@ -6,7 +6,6 @@ use crate::enter::{self, Cgroups, Made, Next};
 use nix::fcntl::OFlag;
 use nix::sched::CloneFlags;
 use nix::sys::stat::Mode;
-use nix::unistd::Pid;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -35,6 +34,7 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 fn start(args: &ChainArgs, status: &mut Option<File>) -> Result<ExitCode, Error> {
+    enter::shield()?;
     if let Some(number) = args.status_fd {
         *status = Some(File::from(fd::inherited(number).context(|| format!("--status-fd {number}"))?));
     }
@@ -74,6 +74,10 @@ fn start(args: &ChainArgs, status: &mut Option<File>) -> Result<ExitCode, Error>
     match enter::make_child(&cgroups, status.is_some())? {
         Made::Child(born_inside) => {
             let settle = || {
+                // By itself: once it runs the program it may end, and be waited for, before the parent has looked.
+                if let (Some(status), Some(host)) = (status, &host) {
+                    report_start(host, status)?;
+                }
                 cgroups.join(born_inside)?;
                 join(last, "whose root is the cgroup it is in by now")?;
                 if container.namespaces.contains(CloneFlags::CLONE_NEWUSER) {
@@ -95,18 +99,13 @@ fn start(args: &ChainArgs, status: &mut Option<File>) -> Result<ExitCode, Error>
             chain::fail(TOOL, VERB, status, &error);
             clone::exit_now(error.exit_code())
         }
-        Made::Parent(pid) => {
-            if let (Some(status), Some(host)) = (status, host) {
-                report_start(pid, &host, status)?;
+        Made::Parent(pid) => match attendant {
+            Some(attendant) => {
+                let code = attendant.attend(pid, true).context(|| format!("wait for process {pid}"))?;
+                Ok(ExitCode::from(code))
             }
-            match attendant {
-                Some(attendant) => {
-                    let code = attendant.attend(pid, true).context(|| format!("wait for process {pid}"))?;
-                    Ok(ExitCode::from(code))
-                }
-                None => Ok(ExitCode::SUCCESS),
-            }
-        }
+            None => Ok(ExitCode::SUCCESS),
+        },
     }
 }
 
@@ -121,15 +120,10 @@ fn hold(container: &Container) -> Result<OwnedFd, Error> {
     if proc::is_alive(*pid, *start_time, boot_id) { Ok(handle) } else { Err(gone()) }
 }
 
-/// Says on the status pipe that the child exists.
-fn report_start(pid: Pid, proc: &OwnedFd, mut status: &File) -> Result<(), Error> {
-    let start_time = match proc::start_time_at(proc, pid.as_raw()) {
-        Ok(time) => time,
-        // It has failed, reported so, and been reaped.
-        Err(Errno::ESRCH) => return Ok(()),
-        Err(errno) => return Err(Error::errno(format!("/proc/{pid}/stat"), errno)),
-    };
-    match status.write_all(&Report::Started { pid: pid.as_raw(), start_time }.to_line()) {
+/// Says on the status pipe that this process, the child, exists, with the number that `proc` has for it.
+fn report_start(proc: &OwnedFd, mut status: &File) -> Result<(), Error> {
+    let (pid, start_time) = proc::own_at(proc).context(|| "/proc/self/stat")?;
+    match status.write_all(&Report::Started { pid, start_time }.to_line()) {
         Ok(()) => Ok(()),
         // Nobody reads any more.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),

@@ -3,6 +3,7 @@
 use crate::flags::Given;
 use serde_json::{Value, json};
 use wb_doc::Error;
+use wb_sys::capability::{self, Set};
 
 /// capabilities(7), by number.
 pub const ALL: [&str; 41] = [
@@ -113,6 +114,24 @@ fn canonical(name: &str) -> Result<String, Error> {
         return Err(Error::usage(format!("invalid capability: {:?}", wb_doc::escape(name))));
     }
     Ok(format!("CAP_{bare}"))
+}
+
+/// Refuses what nobody started from here can have: a program that needs it would fail later, and not say why. `ALL` is
+/// all there is.
+pub fn check_available(given: &Given) -> Result<(), Error> {
+    let named = given.all("cap-add").map(canonical).collect::<Result<Vec<_>, _>>()?;
+    if named.is_empty() {
+        return Ok(());
+    }
+    let have = capability::bounding().map_err(|errno| Error::errno("bounding capabilities", errno))?;
+    let missing = named.iter().find(|name| Set::of(name).is_some_and(|one| !have.contains(one)));
+    missing.map_or(Ok(()), |name| {
+        Err(Error::usage(format!(
+            "--cap-add {}: not in this process's own bounding set",
+            &name["CAP_".len()..]
+        ))
+        .hint("CapBnd of /proc/self/status is the most that containers started here can have"))
+    })
 }
 
 /// `process.capabilities`: bounding, effective and permitted alike, nothing inheritable or ambient (an inheritable

@@ -54,6 +54,8 @@ pub fn devices(given: &Given) -> Result<Devices, Error> {
         } else {
             nodes.push(node(&metadata, inside).ok_or_else(|| invalid("device", text, "a device"))?);
         }
+        // The node is made inside the cgroup; whoever has it gains nothing by making it once more.
+        let access = if access.contains('m') { access.to_owned() } else { format!("{access}m") };
         for node in &nodes[first..] {
             rules.push(json!({
                 "allow": true, "type": node["type"], "major": node["major"], "minor": node["minor"],

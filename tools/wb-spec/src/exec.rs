@@ -101,6 +101,7 @@ fn replace(document: &mut Document, given: &Given, command: &[String]) -> Result
         document.set("/process/capabilities", capabilities::sets(&capabilities::every()))?;
         document.set("/process/noNewPrivileges", false)?;
     } else if given.has("cap-add") || given.has("cap-drop") {
+        capabilities::check_available(given)?;
         document.set("/process/capabilities", capabilities::sets(&capabilities::changed(base, given)?))?;
     }
     document.set("/wb/run", Value::Object(attend::streams(given)?))

@@ -74,7 +74,8 @@ pub fn mounts(given: &Given, subject: &Subject) -> Result<Mounts, Error> {
     Ok(Mounts { mounts, volumes: notes })
 }
 
-/// What of shared memory and message queues another namespace gives.
+/// Shared memory of another namespace, which is a file system of its own; message queues belong to the namespace that
+/// is joined, wherever they are mounted.
 fn share_ipc(given: &Given, subject: &Subject, mounts: &mut Vec<Mount>) -> Result<(), Error> {
     let root = match mode(given, "ipc")? {
         Mode::Private => return Ok(()),
@@ -85,8 +86,7 @@ fn share_ipc(given: &Given, subject: &Subject, mounts: &mut Vec<Mount>) -> Resul
         Mode::Host => String::new(),
         Mode::Container(container) => format!("/proc/{}/root", running(&subject.place, container)?.1),
     };
-    for mount in mounts.iter_mut().filter(|mount| ["/dev/shm", "/dev/mqueue"].contains(&&*mount.destination))
-    {
+    for mount in mounts.iter_mut().filter(|mount| mount.destination == "/dev/shm") {
         mount.source = Some(format!("{root}{}", mount.destination));
         mount.kind = Some("bind".into());
         mount.options = ["rbind", "nosuid", "noexec", "nodev", "rprivate"].map(str::to_owned).to_vec();

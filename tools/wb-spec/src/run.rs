@@ -1,7 +1,9 @@
 //! `wb-spec run`: a new container's document.
 
 use crate::flags::{self, Given, RUN};
-use crate::{attend, devices, health, help, mounts, namespaces, network, process, resources, security};
+use crate::{
+    attend, capabilities, devices, health, help, mounts, namespaces, network, process, resources, security,
+};
 use serde_json::{Value, json};
 use std::process::ExitCode;
 use wb_doc::{Context, Document, Error, names};
@@ -43,6 +45,7 @@ pub fn document(given: &Given) -> Result<Document, Error> {
     let subject = Subject { id, place: Place::from_env()? };
     let (image, command) = image_and_command(given)?;
     check_conflicts(given)?;
+    capabilities::check_available(given)?;
     let mut document = Document::default();
     document.set("/ociVersion", "1.2.0")?;
     document.set("/process", process::process(given, &subject, command, image.is_none())?)?;

@@ -94,7 +94,9 @@ pub fn seccomp_mode(given: &Given) -> Result<Option<&'static str>, Error> {
 /// `linux.seccomp` from the profile a flag names.
 pub fn seccomp(given: &Given) -> Result<Option<Value>, Error> {
     match seccomp_option(given) {
-        None | Some("unconfined" | "builtin" | "default") => Ok(None),
+        None | Some("unconfined" | "builtin") => Ok(None),
+        // wb-confine has the default without being told; written out, it goes with the document to any runtime.
+        Some("default") => Ok(Some(wb_doc::seccomp::default_profile(&crate::capabilities::of_run(given)?))),
         Some(path) => profile::read(path, &crate::capabilities::of_run(given)?).map(Some),
     }
 }

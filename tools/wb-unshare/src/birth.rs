@@ -16,7 +16,7 @@ use wb_doc::{Context, Error};
 use wb_sys::attend::Attendant;
 use wb_sys::clone::{Clone3, Cloned, clone3};
 use wb_sys::namespace::{self, CLONE_NEWTIME};
-use wb_sys::{Errno, cgroup, child, credentials, file, host, mount, pipe, process, procfs, tty};
+use wb_sys::{Errno, cgroup, child, credentials, file, host, mount, pipe, process, procfs, program, tty};
 
 /// What [`Birth::make`] has become: the same function returns in two processes.
 #[derive(Debug)]
@@ -283,9 +283,33 @@ pub fn die_with_parent() -> Result<(), Error> {
     credentials::set_parent_death_signal(Signal::SIGKILL).context(|| "prctl PR_SET_PDEATHSIG")
 }
 
+/// Before a pid namespace is joined: those who live in it already may open `/proc/PID/exe` of whoever comes, and must
+/// find no file of the host that can be written to (CVE-2019-5736).
+///
+/// The tool is executed once more, after `pass_on` has let its descriptors survive that.
+pub fn shield(plan: &Plan, pass_on: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
+    let what = || "/proc/self/exe, to be executed from where nobody can write to it";
+    if !joins_pids(plan) || program::is_shielded().context(what)? {
+        return Ok(());
+    }
+    pass_on()?;
+    program::shield_self().context(what)
+}
+
+fn joins_pids(plan: &Plan) -> bool {
+    plan.join.iter().any(|(kind, _)| kind.flag == CloneFlags::CLONE_NEWPID)
+}
+
 /// Becomes the next program; returns only the failure.
-pub fn become_next(next: &[OsString]) -> Error {
-    let errno = process::exec(next, "the next program");
+pub fn become_next(plan: &Plan, next: &[OsString]) -> Error {
+    let why = "the next program";
+    let shielded = next.first().filter(|word| joins_pids(plan) && program::is_tool(word));
+    let errno = match shielded.map(|word| program::find(word).and_then(|path| program::open_detached(&path)))
+    {
+        None => process::exec(next, why),
+        Some(Ok(tool)) => program::exec_fd(tool, next, why),
+        Some(Err(errno)) => errno,
+    };
     let name = next.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     match errno {
         Errno::ENOENT => Error::errno(format!("exec {name}"), errno).code(127),

@@ -139,7 +139,7 @@ fn needs_child(plan: &Plan) -> bool {
 fn start(plan: &Plan, command: &[OsString]) -> Result<ExitCode, Error> {
     if !needs_child(plan) {
         unshare_in_place(plan)?;
-        return Err(birth::become_next(command));
+        return Err(birth::become_next(plan, command));
     }
     let attendant = Attendant::prepare().context(|| "signal mask")?;
     match birth::make(plan, false)? {
@@ -148,7 +148,7 @@ fn start(plan: &Plan, command: &[OsString]) -> Result<ExitCode, Error> {
                 .and_then(|()| attendant.release().context(|| "signal mask"))
                 .and_then(|()| child.settle(plan))
                 .and_then(|()| birth::die_with_parent());
-            let error = settled.err().unwrap_or_else(|| birth::become_next(command));
+            let error = settled.err().unwrap_or_else(|| birth::become_next(plan, command));
             let code = error.exit_code();
             wb_doc::main(TOOL, || Err(error));
             clone::exit_now(code)

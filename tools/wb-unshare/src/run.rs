@@ -3,7 +3,6 @@
 use crate::TOOL;
 use crate::birth::{self, Birth};
 use crate::plan::Plan;
-use nix::unistd::Pid;
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::Path;
@@ -11,7 +10,7 @@ use std::process::ExitCode;
 use wb_doc::chain::{self, ChainArgs, Report};
 use wb_doc::{Context, Document, Error};
 use wb_sys::attend::Attendant;
-use wb_sys::{Errno, clone, fd, proc, process};
+use wb_sys::{clone, fd, proc, process};
 
 const VERB: &str = "run";
 
@@ -85,6 +84,7 @@ fn start(document: &Document, inherited: &Inherited, next: &[OsString]) -> Resul
         return Err(Error::usage("no next program"));
     }
     let plan = Plan::of(document)?;
+    birth::shield(&plan, || inherited.pass_on())?;
     if plan.maps.is_some() && needs_host(document, next) {
         return Err(open_host_first(inherited));
     }
@@ -95,6 +95,10 @@ fn start(document: &Document, inherited: &Inherited, next: &[OsString]) -> Resul
         Birth::Child(child) => {
             let stays = attendant.is_some();
             let settle = || {
+                // By itself: once it runs the program it may end, and be waited for, before the parent has looked.
+                if let Some(status) = status {
+                    report_start(status)?;
+                }
                 if let Some(attendant) = attendant {
                     birth::die_with_parent()?;
                     attendant.release().context(|| "signal mask")?;
@@ -105,19 +109,15 @@ fn start(document: &Document, inherited: &Inherited, next: &[OsString]) -> Resul
                 }
                 inherited.pass_on()
             };
-            let error = settle().err().unwrap_or_else(|| birth::become_next(next));
+            let error = settle().err().unwrap_or_else(|| birth::become_next(&plan, next));
             chain::fail(TOOL, VERB, status, &error);
             clone::exit_now(error.exit_code())
         }
         Birth::Parent(parent) => {
             parent.allow(&plan)?;
-            match (attendant, status) {
-                (Some(attendant), _) => Ok(ExitCode::from(parent.attend(attendant, plan.session)?)),
-                (None, Some(status)) => {
-                    report_start(parent.pid, status)?;
-                    Ok(ExitCode::SUCCESS)
-                }
-                (None, None) => Ok(ExitCode::SUCCESS),
+            match attendant {
+                Some(attendant) => Ok(ExitCode::from(parent.attend(attendant, plan.session)?)),
+                None => Ok(ExitCode::SUCCESS),
             }
         }
     }
@@ -145,19 +145,14 @@ fn open_host_first(inherited: &Inherited) -> Error {
     Error::errno("wb-rootfs open", errno)
 }
 
-/// Says on the status pipe that the child exists.
-pub fn report_start(pid: Pid, mut status: &File) -> Result<(), Error> {
+/// Says on the status pipe that this process, the child, exists; the host's `/proc` is still there.
+fn report_start(mut status: &File) -> Result<(), Error> {
     use std::io::Write;
-    let start_time = match proc::start_time(pid.as_raw()) {
-        Ok(time) => time,
-        // It has failed, reported so, and been reaped: there is nothing to tell any more.
-        Err(Errno::ESRCH) => return Ok(()),
-        Err(errno) => return Err(Error::errno(format!("/proc/{pid}/stat"), errno)),
-    };
-    let line = Report::Started { pid: pid.as_raw(), start_time }.to_line();
-    match status.write_all(&line) {
+    let proc = File::open("/proc").context(|| "/proc")?;
+    let (pid, start_time) = proc::own_at(proc).context(|| "/proc/self/stat")?;
+    match status.write_all(&Report::Started { pid, start_time }.to_line()) {
         Ok(()) => Ok(()),
-        // Nobody reads: the one who started this is gone, and its child with it or not.
+        // Nobody reads: the one who started this is gone, and this process with it or not.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         Err(error) => Err(error).context(|| "status pipe"),
     }

@@ -19,7 +19,7 @@ use wb_doc::chain::{self, Report};
 use wb_doc::{Context, Document, Error, Filter, FilterArgs};
 use wb_store::Place;
 use wb_sys::tty::{self, Size};
-use wb_sys::{Errno, child, clone, fd, memfd, pipe, proc, process, socket};
+use wb_sys::{Errno, child, clone, fd, memfd, pipe, proc, process, program, socket};
 
 /// Make a container that is complete but for the user's program, and waits to be started
 #[derive(Debug, clap::Args)]
@@ -65,6 +65,10 @@ fn fifo(place: &Place, id: &str) -> PathBuf {
 
 /// Runs `create`.
 pub fn create(args: &CreateArgs) -> ExitCode {
+    // The document, which says whether others are there to look at this process, can be read only once.
+    if let Err(errno) = program::shield_self() {
+        return wb_doc::main(TOOL, || Err(Error::errno("/proc/self/exe", errno)));
+    }
     let stdio: Result<Vec<OwnedFd>, Error> = args
         .stdio
         .iter()
@@ -157,7 +161,7 @@ fn make(
 fn become_created(child: Child, plan: &Plan, given: &Given, next: &[OsString]) -> Error {
     let placed =
         child.settle_before_session(plan).and_then(|()| place_all(given)).and_then(|()| birth::session(plan));
-    placed.err().unwrap_or_else(|| birth::become_next(next))
+    placed.err().unwrap_or_else(|| birth::become_next(plan, next))
 }
 
 /// First out of the way, then each to its number: one may lie where another is to go.

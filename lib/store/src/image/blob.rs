@@ -144,6 +144,8 @@ impl BlobWriter {
         let target = self.target.join(digest.hex());
         let metadata = fs::symlink_metadata(&target);
         if !metadata.is_ok_and(|found| found.is_file() && found.len() == self.size) {
+            // Nobody reads a blob again to see whether a power cut has left zeros in it.
+            self.file.sync_data().context(|| format!("fdatasync of {}", self.path.display()))?;
             fs::rename(&self.path, &target).context(|| target.display().to_string())?;
             self.committed = true;
         }

@@ -89,6 +89,10 @@ impl ImageStore {
         let result = change(&mut index)?;
         if index != before {
             let content = serde_json::to_vec(&index).context(|| "index")?;
+            // The index names only what is on the disk under its name.
+            let blobs = self.directory.join("blobs/sha256");
+            let synced = File::open(&blobs).and_then(|directory| directory.sync_all());
+            synced.context(|| format!("fsync of {}", blobs.display()))?;
             atomic::write(&self.directory.join("index.json"), &content, atomic::Durability::Durable)?;
         }
         Ok(result)

@@ -1,40 +1,105 @@
-//! The clean-up program: run once when the container has ended, with the container's id as its argument.
+//! The clean-up: a pipeline of filters, started once when the container has ended, with its document as the input.
+//! The monitor starts the programs itself: no shell and no reader of the record have to be there for it.
 
-use super::birth;
 use nix::unistd::Pid;
 use std::ffi::{OsStr, OsString};
+use std::io::Seek;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use wb_doc::{Context, Error};
-use wb_sys::{child, pipe};
+use std::os::unix::ffi::OsStrExt;
+use wb_doc::{Context, Document, Error};
+use wb_sys::{child, memfd, pipe};
+
+use super::stdio;
 
 /// How much of what it says on standard error is kept.
 const MAX_NOTE_BYTES: usize = 1024;
 
-/// The clean-up program while it runs.
+/// What is run: programs with their arguments, each reading what the one before it writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pipeline(Vec<Vec<OsString>>);
+
+impl Pipeline {
+    /// Reads `PROGRAM ARG... | PROGRAM ARG...`: words between blanks, with no quoting of any kind.
+    pub fn parse(text: &OsStr) -> Result<Self, Error> {
+        let stages: Vec<Vec<OsString>> = text
+            .as_bytes()
+            .split(|&byte| byte == b'|')
+            .map(|stage| {
+                let words = stage.split(u8::is_ascii_whitespace);
+                words.filter(|word| !word.is_empty()).map(|word| OsStr::from_bytes(word).to_owned()).collect()
+            })
+            .collect();
+        if stages.iter().any(Vec::is_empty) {
+            return Err(Error::usage(format!("{:?}: a stage without a program", text.to_string_lossy())));
+        }
+        Ok(Self(stages))
+    }
+}
+
+/// The clean-up while it runs.
 #[derive(Debug)]
 pub struct Finish {
-    /// Its process.
-    pub pid: Pid,
+    /// The processes that have not ended; the last stage speaks for all.
+    running: Vec<Pid>,
+    last: Option<Pid>,
+    code: u8,
     complaints: Option<OwnedFd>,
     note: Vec<u8>,
 }
 
 impl Finish {
-    /// Starts `command ID` with nothing of our environment but `PATH` and what concerns whalebox.
-    pub fn start(command: &OsStr, id: &str) -> Result<Self, Error> {
-        let (complaints, writer) = pipe::pipe().context(|| "finish")?;
-        let argv = [command.to_owned(), OsString::from(id)];
-        let pid = child::fork("the clean-up", || {
-            let ready = birth::leave_streams(true).is_ok() && child::place(&writer, 2).is_ok();
-            if ready {
-                let environment: Vec<OsString> = environment(std::env::vars_os());
-                child::exec_with(&argv, &environment, "the clean-up program");
+    /// Starts the pipeline with nothing of our environment but `PATH` and what concerns whalebox.
+    pub fn start(pipeline: &Pipeline, document: &Document) -> Result<Self, Error> {
+        let what = || "clean-up";
+        let (complaints, stderr) = pipe::pipe().context(what)?;
+        pipe::set_nonblocking(&complaints, true).context(what)?;
+        let mut input = std::fs::File::from(memfd::sealed("wb-document", &document.to_line()).context(what)?);
+        input.rewind().context(what)?;
+        let environment = environment(std::env::vars_os());
+        let mut finish =
+            Self { running: Vec::new(), last: None, code: 0, complaints: Some(complaints), note: Vec::new() };
+        let mut input = OwnedFd::from(input);
+        for (index, stage) in pipeline.0.iter().enumerate() {
+            let (next, output) = if index + 1 < pipeline.0.len() {
+                let (reader, writer) = pipe::pipe().context(what)?;
+                (Some(reader), writer)
+            } else {
+                (None, stdio::null().context(what)?)
+            };
+            let streams = [input.as_fd(), output.as_fd(), stderr.as_fd()];
+            // One that cannot be started leaves the next an empty input; those that run go on.
+            match child::spawn_with(stage, &environment, streams, "a stage of the clean-up") {
+                Ok(pid) => finish.running.push(pid),
+                Err(errno) => finish.cannot_start(stage, errno),
             }
-            127
-        })
-        .context(|| "finish")?;
-        pipe::set_nonblocking(&complaints, true).context(|| "finish")?;
-        Ok(Self { pid, complaints: Some(complaints), note: Vec::new() })
+            finish.last = finish.running.last().copied();
+            match next {
+                Some(reader) => input = reader,
+                None => break,
+            }
+        }
+        Ok(finish)
+    }
+
+    fn cannot_start(&mut self, stage: &[OsString], errno: nix::errno::Errno) {
+        let name = stage.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
+        self.note.extend_from_slice(format!("{}\n", Error::errno(name, errno)).as_bytes());
+        self.code = 125;
+    }
+
+    /// Whether `pid` was one of its processes, which has ended with `code`.
+    pub fn reaped(&mut self, pid: Pid, code: u8) -> bool {
+        let Some(at) = self.running.iter().position(|&running| running == pid) else { return false };
+        self.running.swap_remove(at);
+        if self.last == Some(pid) && self.code == 0 {
+            self.code = code;
+        }
+        true
+    }
+
+    /// Whether all of it has ended.
+    pub fn is_over(&self) -> bool {
+        self.running.is_empty()
     }
 
     /// The descriptor of its standard error, until that ends.
@@ -48,7 +113,7 @@ impl Finish {
         while let Some(fd) = &self.complaints {
             match pipe::read(fd, &mut chunk) {
                 Ok(count) if count > 0 => {
-                    let room = MAX_NOTE_BYTES - self.note.len();
+                    let room = MAX_NOTE_BYTES.saturating_sub(self.note.len());
                     self.note.extend_from_slice(&chunk[..count.min(room)]);
                 }
                 Err(nix::errno::Errno::EAGAIN) => return,
@@ -57,15 +122,19 @@ impl Finish {
         }
     }
 
-    /// The first line it said, for a person, if it failed with `code`.
-    pub fn note(&mut self, code: u8) -> String {
+    /// The first line it said, for a person, if it failed.
+    pub fn note(&mut self) -> String {
         self.listen();
-        if code == 0 {
+        if self.code == 0 {
             return String::new();
         }
         let text = String::from_utf8_lossy(&self.note);
         let line = text.lines().next().unwrap_or_default();
-        if line.is_empty() { format!("the clean-up failed with status {code}") } else { line.to_owned() }
+        if line.is_empty() {
+            format!("the clean-up failed with status {}", self.code)
+        } else {
+            line.to_owned()
+        }
     }
 }
 
@@ -89,5 +158,14 @@ mod tests {
         let all = [("PATH", "/bin"), ("LD_PRELOAD", "x"), ("WB_ROOT", "/a=b"), ("HOME", "/")];
         let kept = environment(all.into_iter().map(|(name, value)| (name.into(), value.into())));
         assert_eq!(kept, ["PATH=/bin", "WB_ROOT=/a=b"]);
+    }
+
+    #[test]
+    fn a_pipeline_is_words_between_blanks_and_bars() {
+        let parsed = Pipeline::parse(OsStr::new(" a  del| b-c\tx |d\n")).unwrap();
+        let words = |stage: &[&str]| stage.iter().map(OsString::from).collect::<Vec<_>>();
+        assert_eq!(parsed, Pipeline(vec![words(&["a", "del"]), words(&["b-c", "x"]), words(&["d"])]));
+        assert!(Pipeline::parse(OsStr::new("a || b")).is_err());
+        assert!(Pipeline::parse(OsStr::new("")).is_err());
     }
 }

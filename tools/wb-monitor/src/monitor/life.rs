@@ -50,10 +50,8 @@ impl Monitor {
             } else if self.is_probe(pid.as_raw(), code) {
                 // Written down.
             } else if let Phase::Finishing(finish) = &mut self.phase {
-                if finish.pid == pid {
-                    let note = finish.note(code);
-                    self.add_note(&note);
-                    self.phase = Phase::Over;
+                if finish.reaped(pid, code) {
+                    self.finished();
                 }
             }
         }
@@ -238,10 +236,22 @@ impl Monitor {
             self.end_output(stream);
         }
         self.phase = Phase::Over;
-        if let Some(command) = &self.task.finish {
-            match Finish::start(command, &self.task.id) {
+        if let Some(pipeline) = &self.task.finish {
+            match self.record.read().and_then(|document| Finish::start(pipeline, &document)) {
                 Ok(finish) => self.phase = Phase::Finishing(finish),
                 Err(error) => self.add_note(&error.to_string()),
+            }
+            self.finished();
+        }
+    }
+
+    /// Goes on if the clean-up has ended.
+    fn finished(&mut self) {
+        if let Phase::Finishing(finish) = &mut self.phase {
+            if finish.is_over() {
+                let note = finish.note();
+                self.add_note(&note);
+                self.phase = Phase::Over;
             }
         }
     }

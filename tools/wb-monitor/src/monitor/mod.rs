@@ -18,6 +18,7 @@ use crate::message::{Answer, Request, Streams};
 use crate::settings::Settings;
 use birth::Birth;
 use finish::Finish;
+pub use finish::Pipeline;
 use health::{Check, Health};
 use log::{Log, Stream};
 use nix::sys::signal::Signal;
@@ -57,8 +58,8 @@ pub struct Task {
     pub settings: Settings,
     /// The chain that becomes the container.
     pub chain: Vec<OsString>,
-    /// The clean-up program.
-    pub finish: Option<OsString>,
+    /// The clean-up.
+    pub finish: Option<Pipeline>,
     /// The program that runs a health check in the container.
     pub health: Option<OsString>,
     /// The size of the user's terminal.
@@ -76,7 +77,7 @@ enum Phase {
     Running,
     /// It has ended and will be started again.
     Waiting(Instant),
-    /// It has ended, and the clean-up program runs.
+    /// It has ended, and the clean-up runs.
     Finishing(Finish),
     /// Everything is done.
     Over,

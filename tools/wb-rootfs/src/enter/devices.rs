@@ -53,7 +53,9 @@ pub fn make(plan: &Plan, console: Option<&OwnedFd>, root: &Root) -> Result<(), E
         let dev = root.make(Path::new("/dev"), Kind::Directory)?;
         for &(name, major, minor) in DEFAULT {
             let device = Node { kind: SFlag::S_IFCHR, major, minor, mode: 0o666 };
-            device.make(&dev, Path::new(name)).context(|| format!("/dev/{name}"))?;
+            device
+                .make(&dev, Path::new(name), &Path::new("/dev").join(name))
+                .context(|| format!("/dev/{name}"))?;
         }
         for &(name, target) in LINKS {
             let made = node::symlink(Path::new(target), &dev, Path::new(name), "a link programs expect");
@@ -80,7 +82,7 @@ fn listed(device: &oci::Device, root: &Root) -> Result<(), Error> {
     let mode = device.file_mode.unwrap_or(0o666) & 0o7777;
     let node = Node { kind, major: device.major, minor: device.minor, mode };
     let (parent, name) = root.make_parent(Path::new(&device.path))?;
-    let is_new = node.make(&parent, &name)?;
+    let is_new = node.make(&parent, &name, Path::new(&device.path))?;
     if is_new && (device.uid.unwrap_or(0), device.gid.unwrap_or(0)) != (0, 0) {
         let opened =
             node::open(&parent, &name, OFlag::O_PATH, 0, "the device just made").context(|| "open")?;
@@ -101,8 +103,8 @@ struct Node {
 }
 
 impl Node {
-    /// Makes it as `name` below `parent`; whether it is new. The umask is 0.
-    fn make(&self, parent: &OwnedFd, name: &Path) -> Result<bool, Error> {
+    /// Makes it as `name` below `parent`; whether it is new. `host` is where the host may have it. The umask is 0.
+    fn make(&self, parent: &OwnedFd, name: &Path, host: &Path) -> Result<bool, Error> {
         let numbers = (self.major, self.minor);
         match node::mknod(parent, name, self.kind, self.mode, numbers, "a device") {
             Ok(()) => Ok(true),
@@ -111,22 +113,31 @@ impl Node {
                 if self.is(&there) { Ok(false) } else { Err(Error::new("something else has its place")) }
             }
             // In a user namespace nobody makes devices: the host's node is shown instead.
-            Err(Errno::EPERM) => self.bind(parent, name).map(|()| false),
+            Err(Errno::EPERM) => self.bind(parent, name, host).map(|()| false),
             Err(errno) => Err(Error::errno("mknod", errno)),
         }
     }
 
-    fn bind(&self, parent: &OwnedFd, name: &Path) -> Result<(), Error> {
-        let host = Path::new("/dev").join(name);
-        let tree = mount_fd::clone_path(&host, false, "the host's device, where mknod is refused")
-            .context(|| format!("{} of the host", host.display()))?;
-        if !self.is(&node::status(&tree).context(|| "fstat")?) {
-            return Err(Error::new(format!("{} of the host is another device", host.display())));
-        }
+    fn bind(&self, parent: &OwnedFd, name: &Path, host: &Path) -> Result<(), Error> {
+        let tree = self.find_on_host(host)?;
         let made = node::mknod(parent, name, SFlag::S_IFREG, 0o666, (0, 0), "a place for the device");
         node::allow_existing(made).context(|| "mknod")?;
         let place = node::open(parent, name, OFlag::O_PATH, 0, "its place").context(|| "open")?;
         mount_fd::attach(&tree, place.as_fd(), "the device onto its place").context(|| "move_mount")
+    }
+
+    /// The host's own node: at the same path, or by its numbers, where udev keeps links.
+    fn find_on_host(&self, host: &Path) -> Result<OwnedFd, Error> {
+        let kind = if self.kind == SFlag::S_IFBLK { "block" } else { "char" };
+        let by_number = format!("/dev/{kind}/{}:{}", self.major, self.minor);
+        let clone =
+            |path: &Path| mount_fd::clone_path(path, false, "the host's device, where mknod is refused");
+        let found = clone(host).or_else(|errno| clone(Path::new(&by_number)).map_err(|_| errno));
+        let tree = found.context(|| format!("{} of the host", host.display()))?;
+        if !self.is(&node::status(&tree).context(|| "fstat")?) {
+            return Err(Error::new(format!("{} of the host is another device", host.display())));
+        }
+        Ok(tree)
     }
 
     fn is(&self, status: &nix::sys::stat::FileStat) -> bool {
