@@ -16,7 +16,7 @@ pub fn create(
     id: Option<&str>,
     name: Option<&str>,
 ) -> Result<(), Error> {
-    if document.str_at("/wb/id").is_none() {
+    if document.at("/wb/id").is_none() {
         match id {
             Some(id) => document.set("/wb/id", id)?,
             None => document.set("/wb/id", record::random_id()?)?,
