@@ -4,7 +4,10 @@
 load lib/common
 
 setup () { wb_setup; }
-teardown () { wb_teardown; }
+teardown () {
+  if [ -e "$WB_ROOT/containers" ]; then wb ps -aq | xargs -r wb rm -f >/dev/null 2>&1 || true; fi
+  wb_teardown
+}
 
 is_v2 () { [ -e /sys/fs/cgroup/cgroup.controllers ]; }
 is_on_v1 () { grep -q "^[0-9]*:\([a-z_,]*,\)\?$1[,:]" /proc/self/cgroup; }
@@ -292,4 +295,64 @@ disk () {
   must_fail 1 as_owner sh -c 'jq -c ".linux.cgroupsPath = \"/'"$parent"'/c\"" in.json | wb-cgroup create'
   [[ $stderr == *'delegated to you'* ]]
   for top in $tops; do rmdir "$top/$parent/given"; done
+}
+
+@test "a parent that cannot have children with limits is named, and stays as it is" {
+  if is_v2; then
+    parent=wb-$WB_MACHINE_HASH/full
+    mkdir -p "/sys/fs/cgroup/$parent"
+    sleep 100 &
+    echo $! >"/sys/fs/cgroup/$parent/cgroup.procs"
+    jq -nc --arg path "/$parent/b" '{wb:{id:"b"},linux:{cgroupsPath:$path,resources:{memory:{limit:67108864}}}}' >in.json
+    must_fail 1 sh -c 'wb-cgroup create <in.json'
+    [ "$stderr" = "wb-cgroup: create: +memory > /sys/fs/cgroup/$parent/cgroup.subtree_control: Device or resource busy (EBUSY)
+hint: a cgroup with processes of its own gives its children no controllers" ]
+    [ -z "$(cat "/sys/fs/cgroup/$parent/cgroup.subtree_control")" ]
+    kill $!
+    wait $! || true
+    rmdir "/sys/fs/cgroup/$parent"
+  else
+    # v1 has no such rule: limits hold for processes of a cgroup and of its children.
+    create '{"pids":{"limit":7}}' >/dev/null
+    wb-cgroup enter a -- sleep 100 &
+    eventually 5 grep -q "/a\$" "/proc/$!/cgroup"
+    jq -nc '{wb:{id:"b"},linux:{cgroupsPath:"a/b",resources:{pids:{limit:5}}}}' | wb-cgroup create >b.json
+    [ "$(control pids pids.max a/b)" = 5 ]
+    wb-cgroup delete <b.json >/dev/null
+    delete
+  fi
+}
+
+@test "docker's flags: what a running container has" {
+  make_busybox_image
+  disk=$(disk)
+  node=/dev/$(basename "$(readlink -f "/sys/dev/block/$disk")")
+  id=$(wb run -d --net none -m 64m --memory-swap 96m --memory-reservation 32m --cpu-period 50000 --cpu-quota 20000 \
+    -c 512 --cpuset-cpus 0 --cpuset-mems 0 --pids-limit 33 --blkio-weight 300 --device-read-bps "$node:1mb" \
+    --device-write-iops "$node:200" busybox sleep 1000)
+  if is_v2; then
+    control memory memory.max "$id"
+    control memory memory.swap.max "$id"
+    control memory memory.low "$id"
+    control cpu cpu.max "$id"
+    control cpu cpu.weight "$id"
+    control io io.max "$id"
+  else
+    control memory memory.limit_in_bytes "$id"
+    echo $(($(control memory memory.memsw.limit_in_bytes "$id") - 67108864))
+    control memory memory.soft_limit_in_bytes "$id"
+    echo "$(control cpu cpu.cfs_quota_us "$id") $(control cpu cpu.cfs_period_us "$id")"
+    echo $(($(control cpu cpu.shares "$id") * 59 / 512))
+    rate=$(control blkio blkio.throttle.read_bps_device "$id")
+    operations=$(control blkio blkio.throttle.write_iops_device "$id")
+    echo "${rate% *} rbps=${rate#* } wbps=max riops=max wiops=${operations#* }"
+  fi >limits
+  printf '%s\n' 67108864 33554432 33554432 '20000 50000' 59 "$disk rbps=1048576 wbps=max riops=max wiops=200" | cmp - limits
+  [ "$(control pids pids.max "$id")/$(control cpuset cpuset.cpus "$id")/$(control cpuset cpuset.mems "$id")" = 33/0/0 ]
+  { control io io.bfq.weight "$id" || control blkio blkio.bfq.weight "$id" || control io io.weight "$id"; } |
+    grep -qxE '(default )?(300|2930)'
+  # What it sees of it: its own cgroup as the root, or where it lies.
+  wb exec "$id" cat /proc/self/cgroup >seen
+  must_fail 1 grep -q "wb-$WB_MACHINE_HASH" seen
+  wb run --rm --net none --cgroupns host busybox cat /proc/self/cgroup | grep -q ":/wb-$WB_MACHINE_HASH/[0-9a-f]*$"
 }

@@ -193,7 +193,14 @@ fn enable_controllers(
         }
         let result = file::write_control(&file, &format!("+{controller}"), "children may use the controller");
         if let (Err(errno), true) = (result, asked.contains(controller)) {
-            return Err(Error::errno(format!("+{controller} > {}", file.display()), errno));
+            let error = Error::errno(format!("+{controller} > {}", file.display()), errno);
+            return Err(match errno {
+                Errno::EBUSY => {
+                    error.hint("a cgroup with processes of its own gives its children no controllers")
+                }
+                Errno::EACCES | Errno::EPERM => error.hint("the controller was not delegated to you"),
+                _ => error,
+            });
         }
     }
     Ok(())
