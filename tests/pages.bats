@@ -54,6 +54,8 @@ examples () {
   examples wb-monitor.8
 }
 
+@test "examples: wb-oci" { examples wb-oci.8; }
+
 @test "examples: wb-trace" { examples wb-trace.8; }
 
 @test "every tool and every flow has its page" {

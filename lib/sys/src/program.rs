@@ -132,6 +132,12 @@ pub fn exec_with<S: AsRef<OsStr>>(argv: &[S], more: &[(&str, &str)], why: &str) 
     }
 }
 
+/// Sets a variable of the environment that the programs this process starts or becomes inherit (setenv(3)).
+pub fn set_variable(name: &str, value: &OsStr) {
+    // SAFETY: the tools have no threads, so nobody else reads the environment meanwhile.
+    unsafe { std::env::set_var(name, value) }
+}
+
 /// The variables of the present environment that `keeps`, with `more` in place of what has the same names.
 pub(crate) fn environment(keeps: impl Fn(&OsStr) -> bool, more: &[(&str, &str)]) -> Result<Vec<CString>> {
     let kept =

@@ -46,6 +46,19 @@ pub fn connect_to(path: &Path) -> Result<OwnedFd> {
     Ok(socket)
 }
 
+/// As [`connect_to`], to a socket that is a stream, as other programs' sockets mostly are.
+pub fn connect_stream(path: &Path) -> Result<OwnedFd> {
+    let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    let raw = socket.as_raw_fd();
+    let (_directory, address) = address(path)?;
+    call(
+        "an engine listens here",
+        || format!("connect({raw}, {{sa_family=AF_UNIX, sun_path={}}}, …)", quoted(path)),
+        || connect(raw, &address),
+    )?;
+    Ok(socket)
+}
+
 /// The next connection of a listening socket, `None` where none waits. It never waits itself.
 pub fn accept(listener: impl AsFd) -> Result<Option<OwnedFd>> {
     match accept4(listener.as_fd().as_raw_fd(), SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK) {

@@ -62,6 +62,21 @@ fn until(mut reached: impl FnMut() -> Result<bool, Error>) -> Result<bool, Error
     Ok(true)
 }
 
+/// Refuses a cgroup that is somebody's: what joined it would share limits with strangers, and end with them.
+pub fn is_vacant(group: &Group) -> Result<(), Error> {
+    let says = |controller: &str, file: &str, word: &str| {
+        let path = group.paths.get(controller).map(|directory| directory.join(file));
+        path.and_then(|path| fs::read_to_string(path).ok()).is_some_and(|text| text.trim_end() != word)
+    };
+    if says("freezer", "freezer.state", "THAWED") || says(UNIFIED, "cgroup.freeze", "0") {
+        return Err(Error::new("the cgroup is there, and frozen"));
+    }
+    match members(group)?.len() {
+        0 => Ok(()),
+        count => Err(Error::new(format!("the cgroup is there, with {count} processes in it"))),
+    }
+}
+
 /// Kills every process of the cgroup and its descendants; nothing that forks meanwhile escapes.
 pub fn kill(group: &Group) -> Result<(), Error> {
     if let Some(directory) = group.paths.get(UNIFIED).filter(|_| group.version == 2) {

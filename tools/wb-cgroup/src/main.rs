@@ -47,7 +47,13 @@ struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     /// Make the cgroup and apply linux.resources
-    Create(LimitFlags),
+    Create {
+        /// Refuse a cgroup that is there with processes in it, or frozen
+        #[arg(long)]
+        vacant: bool,
+        #[command(flatten)]
+        limits: LimitFlags,
+    },
     /// Change the limits of a living cgroup
     Set(LimitFlags),
     /// Become COMMAND inside the cgroup
@@ -95,8 +101,8 @@ fn run(cli: &Cli) -> Result<ExitCode, Error> {
         Ok(filter.run(&cli.filter, |document| context.identify(document).and_then(|()| each(document))))
     };
     match &cli.verb {
-        Verb::Create(flags) => {
-            filter(Filter::doing(TOOL, "create"), &mut |document| context.create(document, flags))
+        Verb::Create { vacant, limits } => {
+            filter(Filter::doing(TOOL, "create"), &mut |document| context.create(document, limits, *vacant))
         }
         Verb::Set(flags) => filter(Filter::doing(TOOL, "set"), &mut |document| context.set(document, flags)),
         Verb::Enter { name, command } => context.enter(name, command),
@@ -164,9 +170,12 @@ impl Context {
         if group.paths.is_empty() { Err(end::no_group()) } else { Ok(group) }
     }
 
-    fn create(&self, document: &mut Document, flags: &LimitFlags) -> Result<(), Error> {
+    fn create(&self, document: &mut Document, flags: &LimitFlags, vacant: bool) -> Result<(), Error> {
         flags.apply(document)?;
         let path = self.path(document)?;
+        if vacant {
+            end::is_vacant(&Group::existing(&self.hierarchies, &path))?;
+        }
         let resources = document.read::<Resources>("/linux/resources")?.unwrap_or_default();
         let writes = plan::plan(&resources, |controller| self.hierarchies.version_of(controller))?;
         let asked = apply::controllers(&writes, &resources);

@@ -88,7 +88,12 @@ fn new_keyring() -> Result<(), Error> {
 /// What is limited or ordered while privileges are there.
 fn limits(plan: &Plan) -> Result<(), Error> {
     for (resource, limit) in &plan.rlimits {
-        set_rlimit(*resource, *limit, plan.verbose)?;
+        if plan.exact_rlimits {
+            limits::set_rlimit(*resource, *limit)
+                .context(|| format!("{} {}:{}", resource.name(), limit.soft, limit.hard))?;
+        } else {
+            set_rlimit(*resource, *limit, plan.verbose)?;
+        }
     }
     if let Some(score) = plan.oom_score_adj {
         let path = Path::new("self/oom_score_adj");
@@ -266,9 +271,9 @@ fn set_capabilities(sets: Sets) -> Result<(), Error> {
 /// Waits until the container is started, if it is one that is created first.
 fn wait_for_start(inherited: &mut Inherited) -> Result<(), Error> {
     let Some(mut start) = inherited.start.take() else { return Ok(()) };
-    if let Some(status) = inherited.status.take() {
-        // The pipe ends here: whoever waits for the creation sees it.
-        (&status).write_all(&Report::Ready { ready: true }.to_line()).context(|| "status pipe")?;
+    if let Some(status) = &inherited.status {
+        // It stays open: whoever starts the container may hear by it how that went.
+        (&*status).write_all(&Report::Ready { ready: true }.to_line()).context(|| "status pipe")?;
     }
     let mut byte = [0];
     match start.read(&mut byte).context(|| "wait for the start")? {

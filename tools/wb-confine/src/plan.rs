@@ -30,6 +30,8 @@ pub struct Plan {
     pub capabilities: Sets,
     /// How much it may use.
     pub rlimits: Vec<(Resource, Limit)>,
+    /// Whether a limit that cannot be set is an error, not set as near as possible.
+    pub exact_rlimits: bool,
     /// `/proc/self/oom_score_adj`.
     pub oom_score_adj: Option<i32>,
     /// `no_new_privs`.
@@ -143,6 +145,7 @@ impl Plan {
             umask: 0o022,
             capabilities: Sets::default(),
             rlimits: Vec::new(),
+            exact_rlimits: false,
             oom_score_adj: None,
             no_new_privs: false,
             seccomp: None,
@@ -192,6 +195,7 @@ impl Plan {
             umask,
             capabilities: process.capabilities.as_ref().map(Sets::of).unwrap_or_default(),
             rlimits: process.rlimits.iter().map(rlimit).collect::<Result<_, Error>>()?,
+            exact_rlimits: document.read("/wb/run/exactRlimits")?.unwrap_or(false),
             oom_score_adj: process.oom_score_adj,
             no_new_privs: process.no_new_privileges,
             seccomp: seccomp(document, process.capabilities.as_ref())?,

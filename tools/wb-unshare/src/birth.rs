@@ -9,8 +9,11 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use wb_doc::chain::Report;
 use wb_doc::oci::IdMapping;
 use wb_doc::{Context, Error};
 use wb_sys::attend::Attendant;
@@ -49,21 +52,12 @@ pub struct Child {
 ///
 /// A `sibling` is the child of the caller's parent, which then waits for it.
 pub fn make(plan: &Plan, sibling: bool) -> Result<Birth, Error> {
-    join(plan)?;
-    if plan.new.contains(CLONE_NEWTIME) {
-        new_time(&plan.time_offsets)?;
-    }
     let waits = plan.maps.is_some() || !plan.parent_hooks.is_empty();
     let (wait, go) = waits.then(pipe::pipe).transpose().context(|| "pipe")?.unzip();
-    let unified = plan.cgroups.get("unified").map(|path| (path, cgroup::open(path)));
-    let unified = match unified {
-        None => None,
-        Some((path, fd)) => Some(fd.context(|| format!("cgroup {}", path.display()))?),
-    };
-    // The cgroup namespace takes the cgroup its maker is in as its root, so the child makes it once it has joined.
-    // The time namespace has been made above, since its offsets are set before anybody is in it.
-    let namespaces = plan.new.difference(CloneFlags::CLONE_NEWCGROUP | CLONE_NEWTIME);
-    let (born, in_cgroup) = clone_child(namespaces, sibling, unified.as_ref())?;
+    if !plan.join.is_empty() && !plan.parent_hooks.is_empty() {
+        return make_aside(plan, sibling, wait, go);
+    }
+    let (born, in_cgroup) = join_and_clone(plan, sibling)?;
     Ok(match born {
         Cloned::Parent(pid) => Birth::Parent(Parent { pid, go }),
         Cloned::Child => {
@@ -72,6 +66,56 @@ pub fn make(plan: &Plan, sibling: bool) -> Result<Birth, Error> {
             Birth::Child(Child { wait, in_cgroup })
         }
     })
+}
+
+/// The same by a process in between: it joins the namespaces, and its child is the caller's. The caller stays where it
+/// is, since the hooks it runs belong there (config.md, "createRuntime").
+fn make_aside(
+    plan: &Plan,
+    sibling: bool,
+    wait: Option<OwnedFd>,
+    go: Option<OwnedFd>,
+) -> Result<Birth, Error> {
+    let (read, write) = pipe::pipe().context(|| "pipe")?;
+    let between = Clone3 { namespaces: CloneFlags::empty(), sibling, cgroup: None };
+    if let Cloned::Parent(_) =
+        clone3(between, "joins namespaces in place of this process").context(|| "clone3")?
+    {
+        drop((write, wait));
+        let mut line = Vec::new();
+        File::from(read).read_to_end(&mut line).context(|| "pipe")?;
+        return match Report::parse(&line)? {
+            Report::Started { pid, .. } => Ok(Birth::Parent(Parent { pid: Pid::from_raw(pid), go })),
+            Report::Failed { error } => Err(Error::new(error.message).code(error.code)),
+            Report::Ready { .. } => Err(Error::new("a report that nobody sends")),
+        };
+    }
+    drop((read, go));
+    let (report, code) = match join_and_clone(plan, true) {
+        Ok((Cloned::Child, in_cgroup)) => return Ok(Birth::Child(Child { wait, in_cgroup })),
+        Ok((Cloned::Parent(pid), _)) => (Report::Started { pid: pid.as_raw(), start_time: 0 }, 0),
+        Err(error) => (Report::failed(crate::TOOL, "run", &error), 1),
+    };
+    // Who does not read any more is gone, and the child finds its pipe ended.
+    pipe::write(&write, &report.to_line()).ok();
+    wb_sys::clone::exit_now(code)
+}
+
+/// Joins what exists, then makes the process for the rest; whether that was born in its v2 cgroup.
+fn join_and_clone(plan: &Plan, sibling: bool) -> Result<(Cloned, bool), Error> {
+    join(plan)?;
+    if plan.new.contains(CLONE_NEWTIME) {
+        new_time(&plan.time_offsets)?;
+    }
+    let unified = plan.cgroups.get("unified").map(|path| (path, cgroup::open(path)));
+    let unified = match unified {
+        None => None,
+        Some((path, fd)) => Some(fd.context(|| format!("cgroup {}", path.display()))?),
+    };
+    // The cgroup namespace takes the cgroup its maker is in as its root, so the child makes it once it has joined.
+    // The time namespace has been made above, since its offsets are set before anybody is in it.
+    let namespaces = plan.new.difference(CloneFlags::CLONE_NEWCGROUP | CLONE_NEWTIME);
+    clone_child(namespaces, sibling, unified.as_ref())
 }
 
 fn clone_child(
@@ -167,8 +211,10 @@ impl Child {
         if let Some(wait) = self.wait {
             wait_for_parent(&wait)?;
         }
-        if let Some(maps) = &plan.maps {
-            become_root(maps)?;
+        match &plan.maps {
+            Some(maps) => become_root(maps)?,
+            None if plan.enters_user_namespace() => become_root_there()?,
+            None => {}
         }
         settle_in_place(plan)?;
         if plan.child_hooks.is_empty() {
@@ -274,6 +320,18 @@ fn become_root(maps: &Maps) -> Result<(), Error> {
     }
     if has_root(&maps.uids) {
         credentials::setuid(0).context(|| "become user 0 of the user namespace")?;
+    }
+    Ok(())
+}
+
+/// Becomes root of a user namespace that was there before, where it has a root.
+fn become_root_there() -> Result<(), Error> {
+    for (id, result) in [("group", credentials::setgid(0)), ("user", credentials::setuid(0))] {
+        match result {
+            // EINVAL: 0 is not in its map.
+            Ok(()) | Err(Errno::EINVAL) => {}
+            Err(errno) => return Err(Error::errno(format!("become {id} 0 of the user namespace"), errno)),
+        }
     }
     Ok(())
 }

@@ -15,6 +15,15 @@ pub fn run_all(list: &[Hook], told: &Document, status: &str, pid: Option<i32>) -
     list.iter().try_for_each(|hook| run(hook, &input))
 }
 
+/// Runs them all, whatever becomes of one; the first failure is the error.
+pub fn run_each(list: &[Hook], told: &Document, status: &str) -> Result<(), Error> {
+    if list.is_empty() {
+        return Ok(());
+    }
+    let input = hooks::state(told, status, None);
+    list.iter().map(|hook| run(hook, &input)).fold(Ok(()), Result::and)
+}
+
 fn run(hook: &Hook, input: &[u8]) -> Result<(), Error> {
     let name = || format!("hook {}", hook.path);
     let timeout = hook.timeout.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs);

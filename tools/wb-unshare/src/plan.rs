@@ -150,6 +150,11 @@ impl Plan {
             || namespace::kind(oci).is_some_and(|kind| self.new.contains(kind.flag))
     }
 
+    /// Whether the child lives in a user namespace that is not the caller's.
+    pub fn enters_user_namespace(&self) -> bool {
+        self.maps.is_some() || self.join.iter().any(|(kind, _)| kind.oci == "user")
+    }
+
     /// Refuses a sysctl that belongs to no namespace of the container's own: it would be the whole machine's.
     fn check_sysctl(&self, name: &str) -> Result<(), Error> {
         const IPC: [&str; 8] = [

@@ -85,7 +85,7 @@ fn start(document: &Document, inherited: &Inherited, next: &[OsString]) -> Resul
     }
     let plan = Plan::of(document)?;
     birth::shield(&plan, || inherited.pass_on())?;
-    if plan.maps.is_some() && needs_host(document, next) {
+    if plan.enters_user_namespace() && needs_host(document, next) {
         return Err(open_host_first(inherited));
     }
     let status = inherited.status.as_ref();

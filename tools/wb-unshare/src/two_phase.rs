@@ -276,7 +276,12 @@ pub fn hook(args: &HookArgs) -> ExitCode {
         _ => ("creating", Filter::doing(TOOL, "hook")),
     };
     filter.run(&args.input, |document| {
-        let pid = if status == "stopped" { None } else { document.read::<i32>("/wb/state/pid")? };
-        hooks::run_all(&wb_doc::hooks::of(document, &args.kind)?, document, status, pid)
+        let list = wb_doc::hooks::of(document, &args.kind)?;
+        if status == "stopped" {
+            // runtime.md, "Lifecycle": the others go on as if one had succeeded.
+            return hooks::run_each(&list, document, status);
+        }
+        let pid = document.read::<i32>("/wb/state/pid")?;
+        hooks::run_all(&list, document, status, pid)
     })
 }

@@ -62,7 +62,9 @@ pub fn make(plan: &Plan, console: Option<&OwnedFd>, root: &Root) -> Result<(), E
             node::allow_existing(made).context(|| format!("/dev/{name}"))?;
         }
     }
-    for device in &plan.devices {
+    // The multiplexer is the one of the container's own devpts, whatever a list taken from the host's /dev says.
+    let is_ptmx = |device: &&oci::Device| plan.default_devices && device.path == "/dev/ptmx";
+    for device in plan.devices.iter().filter(|device| !is_ptmx(device)) {
         listed(device, root).context(|| format!("device {}", device.path))?;
     }
     if let Some(console) = console {
