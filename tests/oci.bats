@@ -124,6 +124,14 @@ command_of () { tr '\0' ' ' <"/proc/$(pid_of "$1")/cmdline"; }
   [ -z "$(wb_cgroups)" ]
 }
 
+# What a killed maker has started may be on its way still.
+is_settled () {
+  case $(status_of "$1" 2>/dev/null) in
+  created | stopped | '') ;;
+  *) false ;;
+  esac
+}
+
 @test "one who makes a container is killed: nothing runs, and delete --force takes the rest away" {
   sleeper
   local n
@@ -133,10 +141,7 @@ command_of () { tr '\0' ' ' <"/proc/$(pid_of "$1")/cmdline"; }
     sleep 0.0$n
     kill -KILL $maker 2>/dev/null || true
     wait $maker || true
-    case $(status_of "c$n" 2>/dev/null || echo none) in
-    created | stopped | none) ;;
-    *) false ;;
-    esac
+    eventually 5 is_settled "c$n"
     wb-oci delete --force "c$n"
   done
   [ -z "$(wb-oci list -q)" ]

@@ -88,7 +88,9 @@ impl Status {
 pub fn told(failure: Failure) -> Error {
     let Failure { tool, verb, message, code, .. } = failure;
     let step = if verb.is_empty() { tool } else { format!("{tool}: {verb}") };
-    Error::new(message).code(code.max(1)).within(step)
+    // Only what the program itself has to do with is told apart: 126, 127.
+    let code = if code >= 126 { code } else { 1 };
+    Error::new(message).code(code).within(step)
 }
 
 /// Makes a pipe with a name.

@@ -270,6 +270,8 @@ fn not_done(document: &Document) -> Result<(), Error> {
 struct Seccomp {
     default_action: String,
     #[serde(default)]
+    architectures: Vec<String>,
+    #[serde(default)]
     listener_path: String,
     #[serde(default)]
     listener_metadata: String,
@@ -283,6 +285,30 @@ struct Rule {
     action: String,
 }
 
+/// `SCMP_ARCH_*` of the specification. Those of other machines make no difference on this one.
+const ARCHITECTURES: [&str; 20] = [
+    "X86",
+    "X86_64",
+    "X32",
+    "ARM",
+    "AARCH64",
+    "MIPS",
+    "MIPS64",
+    "MIPS64N32",
+    "MIPSEL",
+    "MIPSEL64",
+    "MIPSEL64N32",
+    "PPC",
+    "PPC64",
+    "PPC64LE",
+    "S390",
+    "S390X",
+    "PARISC",
+    "PARISC64",
+    "RISCV64",
+    "LOONGARCH64",
+];
+
 fn seccomp(document: &Document) -> Result<(), Error> {
     let Some(seccomp) = document.read::<Seccomp>("/linux/seccomp")? else { return Ok(()) };
     let actions = seccomp.syscalls.iter().map(|rule| &rule.action).chain([&seccomp.default_action]);
@@ -293,6 +319,11 @@ fn seccomp(document: &Document) -> Result<(), Error> {
             return Err(wrong(format!("linux.seccomp: action {action:?} is unknown")));
         }
         notifies |= action == notify;
+    }
+    let unknown =
+        |name: &&String| name.strip_prefix("SCMP_ARCH_").is_none_or(|name| !ARCHITECTURES.contains(&name));
+    if let Some(name) = seccomp.architectures.iter().find(unknown) {
+        return Err(wrong(format!("linux.seccomp: architecture {name:?} is unknown")));
     }
     if seccomp.syscalls.iter().any(|rule| rule.names.is_empty()) {
         return Err(wrong("linux.seccomp: a rule without names"));
