@@ -21,13 +21,13 @@ pub struct CreateArgs {
     /// The network; otherwise wb.network.name
     #[arg(long, value_name = "NAME")]
     network: Option<String>,
-    /// The subnet; once for each family
+    /// The subnet; a further one of the same family is used when those before it are full
     #[arg(long, value_name = "SUBNET")]
     subnet: Vec<IpNet>,
     /// The gateway of the subnet it lies in
     #[arg(long, value_name = "ADDRESS")]
     gateway: Vec<IpAddr>,
-    /// Give addresses from this part of the subnet only
+    /// Give addresses from this part of its subnet only; from these parts, if there are several
     #[arg(long, value_name = "SUBNET")]
     ip_range: Vec<IpNet>,
     /// Never give these addresses
@@ -139,13 +139,12 @@ fn exclude_addresses(ipam: &mut Ipam, host: &[Taken]) {
     }
 }
 
-/// The ranges the flags ask for; subnets nobody gave are chosen.
+/// The ranges the flags ask for; subnets nobody gave are chosen. Those of one family are one set.
 fn plan(args: &CreateArgs, large: bool, taken: &[Taken]) -> Result<Ipam, Error> {
     let mut nets: Vec<IpNet> = args.subnet.iter().map(IpNet::trunc).collect();
     for (index, net) in nets.iter().enumerate() {
-        let same_family = |other: &IpNet| other.addr().is_ipv4() == net.addr().is_ipv4();
-        if nets[..index].iter().any(same_family) {
-            return Err(Error::usage(format!("subnet {net}: a second one of its family")));
+        if let Some(other) = nets[..index].iter().find(|other| other.contains(net) || net.contains(*other)) {
+            return Err(Error::usage(format!("subnet {net}: overlaps {other}")));
         }
     }
     if !nets.iter().any(|net| net.addr().is_ipv4()) && (nets.is_empty() || !args.ipv6) && !only_ipv6(&nets) {
@@ -154,7 +153,6 @@ fn plan(args: &CreateArgs, large: bool, taken: &[Taken]) -> Result<Ipam, Error> 
     if args.ipv6 && !nets.iter().any(|net| net.addr().is_ipv6()) {
         nets.push(IpNet::V6(unique_local()?));
     }
-    let ranges = nets.iter().map(|net| Ok(vec![range(*net, args)?])).collect::<Result<_, Error>>()?;
     for (what, address) in args
         .gateway
         .iter()
@@ -166,6 +164,17 @@ fn plan(args: &CreateArgs, large: bool, taken: &[Taken]) -> Result<Ipam, Error> 
             return Err(Error::usage(format!("{what} {address}: outside of the subnet")));
         }
     }
+    let mut ranges: Vec<Vec<Range>> = Vec::new();
+    for net in &nets {
+        let fresh = ranges_of(*net, args)?;
+        let same_family = |set: &&mut Vec<Range>| {
+            set.iter().any(|range| range.subnet.addr().is_ipv4() == net.addr().is_ipv4())
+        };
+        match ranges.iter_mut().find(same_family) {
+            Some(set) => set.extend(fresh),
+            None => ranges.push(fresh),
+        }
+    }
     Ok(Ipam { kind: "wb-ipam".into(), ranges, ..Ipam::default() })
 }
 
@@ -173,20 +182,30 @@ fn only_ipv6(nets: &[IpNet]) -> bool {
     !nets.is_empty() && nets.iter().all(|net| net.addr().is_ipv6())
 }
 
-fn range(net: IpNet, args: &CreateArgs) -> Result<Range, Error> {
-    let gateway = args.gateway.iter().copied().find(|address| net.contains(address));
-    let gateway = gateway.or_else(|| default_gateway(net));
-    let part = args.ip_range.iter().find(|part| net.contains(*part));
-    let exclude = args.exclude.iter().copied().filter(|part| net.contains(part)).collect();
-    let (range_start, range_end) = match part {
-        Some(part) => (Some(part.network()), Some(part.broadcast())),
-        None => (None, None),
+/// A subnet's ranges: one, or one for each part of it that was named.
+fn ranges_of(net: IpNet, args: &CreateArgs) -> Result<Vec<Range>, Error> {
+    let mut gateways = args.gateway.iter().copied().filter(|address| net.contains(address));
+    let gateway = gateways.next().or_else(|| default_gateway(net));
+    if let Some(second) = gateways.next() {
+        return Err(Error::usage(format!("gateway {second}: a second one of {net}")));
+    }
+    let exclude: Vec<IpNet> = args.exclude.iter().copied().filter(|part| net.contains(part)).collect();
+    let of_part = |part: Option<&IpNet>| Range {
+        subnet: net,
+        range_start: part.map(IpNet::network),
+        range_end: part.map(IpNet::broadcast),
+        gateway,
+        exclude: exclude.clone(),
     };
-    let range = Range { subnet: net, range_start, range_end, gateway, exclude };
+    let mut ranges: Vec<Range> =
+        args.ip_range.iter().filter(|part| net.contains(*part)).map(|part| of_part(Some(part))).collect();
+    if ranges.is_empty() {
+        ranges.push(of_part(None));
+    }
     // A container needs an address too.
-    let books = Subnet::of_set(std::slice::from_ref(&range))?;
+    let books = Subnet::of_set(&ranges)?;
     let any = books.iter().any(|subnet| subnet.reserved().iter().any(|word| *word != u64::MAX));
-    if any { Ok(range) } else { Err(Error::new(format!("subnet {net}: no address left for a container"))) }
+    if any { Ok(ranges) } else { Err(Error::new(format!("subnet {net}: no address left for a container"))) }
 }
 
 fn choose_ipv4(large: bool, taken: &[Taken]) -> Result<IpNet, Error> {
@@ -272,10 +291,35 @@ mod tests {
     }
 
     #[test]
+    fn several_subnets_and_parts_of_a_family_are_one_set() {
+        let words = [
+            ["--subnet", "10.5.0.0/24"],
+            ["--subnet", "fd01::/64"],
+            ["--subnet", "10.6.0.0/24"],
+            ["--ip-range", "10.6.0.16/30"],
+            ["--ip-range", "10.6.0.64/30"],
+        ];
+        let ipam = plan(&args(&words.concat()), false, &[]).unwrap();
+        let shown = |range: &Range| match range.range_start {
+            Some(start) => format!("{} from {start}", range.subnet),
+            None => range.subnet.to_string(),
+        };
+        let sets: Vec<Vec<_>> = ipam.ranges.iter().map(|set| set.iter().map(shown).collect()).collect();
+        assert_eq!(
+            sets,
+            [
+                vec!["10.5.0.0/24", "10.6.0.0/24 from 10.6.0.16", "10.6.0.0/24 from 10.6.0.64"],
+                vec!["fd01::/64"]
+            ]
+        );
+    }
+
+    #[test]
     fn refuses_what_cannot_be() {
         for words in [
-            &["--subnet", "10.0.0.0/24", "--subnet", "10.1.0.0/24"][..],
+            &["--subnet", "10.0.0.0/24", "--subnet", "10.0.0.128/25"][..],
             &["--subnet", "10.0.0.0/24", "--gateway", "10.1.0.1"],
+            &["--subnet", "10.0.0.0/24", "--gateway", "10.0.0.1", "--gateway", "10.0.0.2"],
             &["--subnet", "10.0.0.0/24", "--ip-range", "10.0.0.0/16"],
             &["--subnet", "10.0.0.0/31", "--exclude", "10.0.0.1"],
         ] {

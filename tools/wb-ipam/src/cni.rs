@@ -1,6 +1,6 @@
 //! wb-ipam as a CNI IPAM plugin: the same books, a lease for each container and interface.
 
-use crate::lease;
+use crate::books::Books;
 use std::process::ExitCode;
 use wb_doc::Error;
 use wb_store::Place;
@@ -15,32 +15,32 @@ pub fn run() -> ExitCode {
 fn serve(call: &Call) -> Result<Option<Outcome>, Refusal> {
     let place = Place::from_env().map_err(|error| Refusal::new(code::ENVIRONMENT, error))?;
     let ipam = &call.config.plugin.ipam;
-    let directory = place.ipam().join(&call.config.name);
+    let books = Books::of(&place, &call.config.name);
     if ipam.sets().iter().all(Vec::is_empty) {
         return Err(Refusal::new(code::CONFIG, Error::new("ipam: neither ranges nor a subnet")));
     }
     match call.command {
         Command::Add => {
-            let ips = lease::lease(&directory, ipam, &call.owner(), &call.addresses()?)?;
+            let ips = books.lease(ipam, &call.owner(), &call.addresses()?)?;
             Ok(Some(Outcome { ips, routes: ipam.routes.clone(), ..Outcome::default() }))
         }
-        Command::Del => lease::release(&directory, ipam, &call.owner()).map_err(Into::into).map(|()| None),
-        Command::Check => check(call, ipam, &directory).map(|()| None),
+        Command::Del => books.release(ipam, &call.owner()).map_err(Into::into).map(|()| None),
+        Command::Check => check(call, ipam, &books).map(|()| None),
         Command::Gc => {
             let valid = call.valid_owners();
             // Leases of documents have no interface in their name; they are not the runtime's to collect.
             let stays = |owner: &str| !owner.contains('/') || valid.iter().any(|valid| valid == owner);
-            lease::sweep(&directory, ipam, stays)?;
+            books.sweep(ipam, stays)?;
             Ok(None)
         }
-        Command::Status => lease::has_room(&directory, ipam)
-            .map(|()| None)
-            .map_err(|error| Refusal::new(code::UNAVAILABLE, error)),
+        Command::Status => {
+            books.has_room(ipam).map(|()| None).map_err(|error| Refusal::new(code::UNAVAILABLE, error))
+        }
     }
 }
 
-fn check(call: &Call, ipam: &Ipam, directory: &std::path::Path) -> Result<(), Refusal> {
-    let held = lease::held(directory, ipam, &call.owner())?;
+fn check(call: &Call, ipam: &Ipam, books: &Books) -> Result<(), Refusal> {
+    let held = books.held(ipam, &call.owner())?;
     if held.is_empty() {
         return Err(Error::new(format!("{}: no lease", call.owner())).into());
     }

@@ -1,5 +1,6 @@
 //! The verbs connect and disconnect: one network more or less for a container, also while it runs.
 
+use crate::books::Books;
 use crate::lease;
 use clap::Args;
 use serde_json::{Map, Value};
@@ -85,7 +86,7 @@ pub fn disconnect(place: &Place, args: &DisconnectArgs, doc: &mut Document) -> R
     // wb-netns, which comes first, may have taken it out already.
     membership::leave(doc, &args.network)?;
     match network::find(place, &args.network)? {
-        Some(network) => lease::release(&place.ipam().join(&network.name), &network.plugin()?.ipam, &id),
+        Some(network) => Books::of(place, &network.name).release(&network.plugin()?.ipam, &id),
         // A network that is gone has taken its leases with it.
         None => Ok(()),
     }

@@ -56,18 +56,28 @@ pub fn taken() -> Result<Vec<Taken>, Error> {
     Ok(taken)
 }
 
-fn of_address(message: &AddressMessage) -> Option<Taken> {
-    let address = message.attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Address(address) => Some(*address),
-        _ => None,
-    })?;
-    let net = IpNet::new(address, message.header.prefix_len).ok()?.trunc();
-    Some(Taken { net, address: Some(address), by: format!("the host's address {address}") })
+/// Both ends of a link that has two: its own address and its peer's.
+fn of_address(message: &AddressMessage) -> Vec<Taken> {
+    let mut found: Vec<Taken> = Vec::new();
+    for attribute in &message.attributes {
+        let (AddressAttribute::Local(address) | AddressAttribute::Address(address)) = attribute else {
+            continue;
+        };
+        let Ok(net) = IpNet::new(*address, message.header.prefix_len) else { continue };
+        let taken =
+            Taken { net: net.trunc(), address: Some(*address), by: format!("the host's address {address}") };
+        if !found.contains(&taken) {
+            found.push(taken);
+        }
+    }
+    found
 }
 
 fn of_route(message: &RouteMessage) -> Option<Taken> {
-    if message.header.kind != RouteType::Unicast {
-        return None;
+    // A route that leads nowhere says as well that somebody means something by these addresses.
+    match message.header.kind {
+        RouteType::Unicast | RouteType::BlackHole | RouteType::Unreachable | RouteType::Prohibit => {}
+        _ => return None,
     }
     let address = message.attributes.iter().find_map(|attribute| match attribute {
         RouteAttribute::Destination(RouteAddress::Inet(address)) => Some(IpAddr::V4(*address)),
@@ -94,6 +104,16 @@ fn nameservers(text: &str) -> Vec<Taken> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn both_ends_of_a_tunnel_are_taken() {
+        let mut message = AddressMessage::default();
+        message.header.prefix_len = 32;
+        let ends = ["10.80.0.1", "10.80.5.1"].map(|text| text.parse().unwrap());
+        message.attributes = vec![AddressAttribute::Address(ends[1]), AddressAttribute::Local(ends[0])];
+        let found: Vec<_> = of_address(&message).iter().map(|taken| taken.net.to_string()).collect();
+        assert_eq!(found, ["10.80.5.1/32", "10.80.0.1/32"]);
+    }
 
     #[test]
     fn reads_nameservers() {

@@ -1,12 +1,9 @@
 //! Leases: the verbs add, del, check, list and gc.
 
-use crate::pool::Pool;
-use crate::subnet::Subnet;
-use crate::{subnets, with_prefix};
-use ipnet::IpNet;
+use crate::books::Books;
 use std::io::{ErrorKind, Write};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use wb_doc::{Context, Document, Error, names};
 use wb_store::Place;
@@ -30,7 +27,8 @@ fn add_one(place: &Place, doc: &mut Document, index: usize, attachment: Attachme
     let wanted: Vec<IpAddr> = attachment.ip.into_iter().chain(attachment.ip6).collect();
     let mut outcome = attachment.result;
     outcome.cni_version = network.cni_version;
-    outcome.ips = lease(&place.ipam().join(&network.name), &ipam, &id, &wanted)
+    outcome.ips = Books::of(place, &network.name)
+        .lease(&ipam, &id, &wanted)
         .context(|| format!("network {}", attachment.name))?;
     outcome.routes = routes(&ipam, &outcome.ips);
     network::set_member(doc, index, "name", &attachment.name)?;
@@ -49,7 +47,7 @@ pub fn del(place: &Place, doc: &mut Document) -> Result<(), Error> {
     for name in networks {
         // A network that is gone has taken its leases with it.
         if let Some(network) = network::find(place, &name)? {
-            release(&place.ipam().join(&name), &network.plugin()?.ipam, &id)?;
+            Books::of(place, &name).release(&network.plugin()?.ipam, &id)?;
         }
     }
     Ok(())
@@ -60,7 +58,7 @@ pub fn check(place: &Place, doc: &mut Document) -> Result<(), Error> {
     let id = doc.id()?.to_owned();
     for (_, attachment) in attached(doc)? {
         let network = network::load(place, &attachment.name)?;
-        let held = held(&place.ipam().join(&network.name), &network.plugin()?.ipam, &id)?;
+        let held = Books::of(place, &network.name).held(&network.plugin()?.ipam, &id)?;
         if held.is_empty() {
             return Err(Error::new(format!("network {}: {} has no lease", network.name, names::short(&id))));
         }
@@ -72,125 +70,6 @@ pub fn check(place: &Place, doc: &mut Document) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-/// One address of each set for `owner`: those it has already, those in `wanted`, the next free ones.
-///
-/// On failure nothing that was not there before stays.
-pub fn lease(directory: &Path, ipam: &Ipam, owner: &str, wanted: &[IpAddr]) -> Result<Vec<Ip>, Error> {
-    let sets = subnets(&ipam.sets())?;
-    if let Some(address) = wanted.iter().find(|a| !sets.iter().flatten().any(|s| s.contains(**a))) {
-        let nets: Vec<_> = sets.iter().flatten().map(|subnet| subnet.net.to_string()).collect();
-        return Err(Error::new(format!("address {address}: outside of {}", nets.join(", "))));
-    }
-    let mut ips = Vec::new();
-    let mut fresh = Vec::new();
-    for set in &sets {
-        match lease_of_set(directory, set, owner, wanted) {
-            Ok((subnet, address, new)) => {
-                fresh.extend(new.then_some(subnet));
-                let (address, gateway) = (with_prefix(address, subnet.net)?, subnet.gateway);
-                ips.push(Ip { address, gateway, interface: None });
-            }
-            Err(error) => {
-                for subnet in fresh {
-                    Pool::open(directory, subnet)?.release(owner)?;
-                }
-                return Err(error);
-            }
-        }
-    }
-    Ok(ips)
-}
-
-fn lease_of_set<'a>(
-    directory: &Path,
-    set: &'a [Subnet],
-    owner: &str,
-    wanted: &[IpAddr],
-) -> Result<(&'a Subnet, IpAddr, bool), Error> {
-    for subnet in set {
-        let pool = Pool::open(directory, subnet)?;
-        let asked = wanted.iter().find(|address| subnet.contains(**address));
-        if let Some(address) = pool.find(owner)? {
-            return match asked {
-                Some(asked) if *asked != address => {
-                    Err(Error::new(format!("address {asked}: {} has {address} already", names::short(owner))))
-                }
-                _ => Ok((subnet, address, false)),
-            };
-        }
-        if let Some(&address) = asked {
-            let offset = subnet.offset(address)?;
-            if let Some(other) = pool.owner(offset)? {
-                return Err(Error::new(format!("address {address}: in use by {}", names::short(&other))));
-            }
-            pool.take_this(owner, offset)?;
-            return Ok((subnet, address, true));
-        }
-        let elsewhere = |other: &Subnet| wanted.iter().any(|address| other.contains(*address));
-        if set.iter().any(elsewhere) {
-            continue;
-        }
-        if let Some(address) = pool.take_next(owner)? {
-            return Ok((subnet, address, true));
-        }
-    }
-    let nets: Vec<_> = set.iter().map(|subnet| subnet.net.to_string()).collect();
-    Err(Error::new(format!("no free address in {}", nets.join(", "))))
-}
-
-/// The addresses `owner` holds.
-pub fn held(directory: &Path, ipam: &Ipam, owner: &str) -> Result<Vec<IpAddr>, Error> {
-    let mut held = Vec::new();
-    for (subnet, _) in books(directory, ipam)? {
-        held.extend(Pool::open(directory, &subnet)?.find(owner)?);
-    }
-    Ok(held)
-}
-
-/// Gives back whatever `owner` holds.
-pub fn release(directory: &Path, ipam: &Ipam, owner: &str) -> Result<(), Error> {
-    for (subnet, _) in books(directory, ipam)? {
-        Pool::open(directory, &subnet)?.release(owner)?;
-    }
-    Ok(())
-}
-
-/// Takes back every lease of an owner that `stays` does not name.
-pub fn sweep(directory: &Path, ipam: &Ipam, stays: impl Fn(&str) -> bool) -> Result<(), Error> {
-    for (subnet, _) in books(directory, ipam)? {
-        let pool = Pool::open(directory, &subnet)?;
-        for (owner, _) in pool.leases()?.into_iter().filter(|(owner, _)| !stays(owner)) {
-            pool.release(&owner)?;
-        }
-    }
-    Ok(())
-}
-
-/// Fails where a set of ranges has no address left.
-pub fn has_room(directory: &Path, ipam: &Ipam) -> Result<(), Error> {
-    for set in subnets(&ipam.sets())? {
-        let mut any = false;
-        for subnet in &set {
-            any |= Pool::open(directory, subnet)?.has_room()?;
-        }
-        if !any {
-            let nets: Vec<_> = set.iter().map(|subnet| subnet.net.to_string()).collect();
-            return Err(Error::new(format!("no free address in {}", nets.join(", "))));
-        }
-    }
-    Ok(())
-}
-
-/// The subnets that have books, and where; asking never makes any.
-fn books(directory: &Path, ipam: &Ipam) -> Result<Vec<(Subnet, PathBuf)>, Error> {
-    let all = subnets(&ipam.sets())?.into_iter().flatten();
-    let books = all.map(|subnet| {
-        let path = directory.join(subnet.file_name());
-        (subnet, path)
-    });
-    Ok(books.filter(|(_, path)| path.exists()).collect())
 }
 
 /// The routes of a container: the network's own, or the default one of each family.
@@ -222,15 +101,11 @@ fn chosen(place: &Place, network: Option<&str>) -> Result<Vec<network::Network>,
 pub fn list(place: &Place, network: Option<&str>) -> Result<ExitCode, Error> {
     let mut out = std::io::stdout().lock();
     for network in chosen(place, network)? {
-        let directory = place.ipam().join(&network.name);
-        for (subnet, _) in books(&directory, &network.plugin()?.ipam)? {
-            for (owner, address) in Pool::open(&directory, &subnet)?.leases()? {
-                let address: IpNet = with_prefix(address, subnet.net)?;
-                let line = serde_json::json!({ "network": network.name, "address": address, "id": owner });
-                match writeln!(out, "{line}") {
-                    Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(ExitCode::from(141)),
-                    other => other.context(|| "writing the list")?,
-                }
+        for (address, owner) in Books::of(place, &network.name).leases(&network.plugin()?.ipam)? {
+            let line = serde_json::json!({ "network": network.name, "address": address, "id": owner });
+            match writeln!(out, "{line}") {
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(ExitCode::from(141)),
+                other => other.context(|| "writing the list")?,
             }
         }
     }
@@ -248,7 +123,7 @@ pub fn gc(place: &Place, network: Option<&str>) -> Result<ExitCode, Error> {
             || Path::new("/run/netns").join(owner).exists()
     };
     for network in chosen(place, network)? {
-        sweep(&place.ipam().join(&network.name), &network.plugin()?.ipam, lives)?;
+        Books::of(place, &network.name).sweep(&network.plugin()?.ipam, lives)?;
     }
     Ok(ExitCode::SUCCESS)
 }

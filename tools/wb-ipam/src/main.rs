@@ -2,6 +2,7 @@
 //!
 //! `wb-ipam create|add|del|check|connect|disconnect|list|gc [flags] <document >document`; a CNI plugin where `CNI_COMMAND` is set.
 
+mod books;
 mod choose;
 mod cni;
 mod connect;
@@ -9,6 +10,7 @@ mod host;
 mod lease;
 mod pool;
 mod subnet;
+mod survivors;
 
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;

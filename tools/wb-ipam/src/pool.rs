@@ -8,12 +8,14 @@
 //! slots    256 bytes an address: the owner, empty if there is none
 //! ```
 //! The slots are the truth; each is changed by one write inside one page. `bits`, `full` and `index` follow from
-//! them and are made anew when whoever opens the file finds "being changed": its last user was killed. The file is
-//! sparse: only what is in use takes space.
+//! them and are made anew when whoever opens the file finds "being changed": its last user was killed. Books that
+//! somebody else has emptied or cut off begin with what the records of living containers say. The file is sparse:
+//! only what is in use takes space.
+
+mod mend;
 
 use crate::subnet::Subnet;
 use nix::fcntl::{Flock, FlockArg, OFlag};
-use nix::unistd::{Whence, lseek};
 use std::fs::{File, OpenOptions};
 use std::net::IpAddr;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -32,6 +34,9 @@ const BUSY_AT: u64 = 64;
 const LAST_AT: u64 = 68;
 /// Nothing was given yet.
 const NONE: u32 = u32::MAX;
+
+/// Tells who has which address where the books were lost.
+pub type Survivors<'a> = &'a dyn Fn() -> Result<Vec<(String, IpAddr)>, Error>;
 
 /// The books of one subnet, locked.
 pub struct Pool<'a> {
@@ -64,19 +69,20 @@ impl Layout {
 
 impl<'a> Pool<'a> {
     /// Opens and locks the books of `subnet` in `directory`, making or mending them where need be.
-    pub fn open(directory: &Path, subnet: &'a Subnet) -> Result<Self, Error> {
+    pub fn open(directory: &Path, subnet: &'a Subnet, survivors: Survivors) -> Result<Self, Error> {
         let path = directory.join(subnet.file_name());
         let what = path.display().to_string();
-        let file = loop {
+        let (file, length) = loop {
             let file = open_file(directory, &path)?;
             let file = lock(file).context(|| format!("lock {what}"))?;
+            let metadata = file.metadata().context(|| &what)?;
             // A network that was removed while we waited took the file with it.
-            if file.metadata().context(|| &what)?.nlink() > 0 {
-                break file;
+            if metadata.nlink() > 0 {
+                break (file, metadata.len());
             }
         };
         let pool = Self { subnet, file, what, layout: Layout::of(subnet.size) };
-        pool.mend()?;
+        pool.mend(length, survivors)?;
         Ok(pool)
     }
 
@@ -187,7 +193,7 @@ impl<'a> Pool<'a> {
     /// The index entry and offset of `owner`, or the empty entry where it would go.
     fn look_up(&self, owner: &str) -> Result<Result<(u64, u32), u64>, Error> {
         let mut entry = self.home(owner);
-        loop {
+        for _ in 0..self.layout.index_len {
             match self.entry(entry)? {
                 0 => return Ok(Err(entry)),
                 taken if self.owner(taken - 1)?.as_deref() == Some(owner) => {
@@ -196,6 +202,7 @@ impl<'a> Pool<'a> {
                 _ => entry = (entry + 1) % self.layout.index_len,
             }
         }
+        Err(Error::new(format!("{}: damaged", self.what)).hint("without the file, the books are made anew"))
     }
 
     /// Empties an index entry and moves up those behind it that it kept from their place.
@@ -215,128 +222,6 @@ impl<'a> Pool<'a> {
                 self.write(self.entry_at(hole), &taken.to_le_bytes(), "moves up")?;
                 hole = next;
             }
-        }
-    }
-
-    /// Makes the books anew where they are new, of another pool, of another boot, or were left half changed.
-    fn mend(&self) -> Result<(), Error> {
-        let mut found = [0; 72];
-        self.read(0, &mut found)?;
-        let expected = self.header()?;
-        let same = |part: std::ops::Range<usize>| found[part.clone()] == expected[part];
-        if same(0..64) {
-            return if found[64..68] == [0; 4] { Ok(()) } else { self.rebuild() };
-        }
-        let same_geometry = same(0..16);
-        // Of another boot: no container outlives a reboot, so its leases go; where we stopped giving stays.
-        if !(same_geometry && same(24..56)) {
-            if same(24..56) && !self.is_empty_of_size(&found)? {
-                return Err(Error::new(format!("{}: leases of another pool are in use", self.subnet.net)));
-            }
-            let last = if same_geometry { found[68..72].to_vec() } else { NONE.to_le_bytes().to_vec() };
-            self.file.set_len(0).context(|| &self.what)?;
-            self.file
-                .set_len(self.layout.slots + u64::from(self.subnet.size) * SLOT)
-                .context(|| &self.what)?;
-            self.write(LAST_AT, &last, "goes on where it stopped")?;
-        }
-        self.rebuild()?;
-        self.write(0, &expected, "the books are valid from here on")
-    }
-
-    /// Whether a file made for another base or size holds no lease.
-    fn is_empty_of_size(&self, header: &[u8]) -> Result<bool, Error> {
-        let size = header[56..60].try_into().map_or(0, u32::from_le_bytes);
-        let mut empty = true;
-        self.each_slot_from(Layout::of(size).slots, |_, _| {
-            empty = false;
-            Ok(())
-        })?;
-        Ok(empty)
-    }
-
-    /// The first 64 bytes: magic, hash of the geometry, hash of the rest of the description, boot id, size.
-    fn header(&self) -> Result<[u8; 64], Error> {
-        let mut header = [0; 64];
-        header[..8].copy_from_slice(MAGIC);
-        header[8..16].copy_from_slice(&hash(&self.subnet.geometry()).to_le_bytes());
-        header[16..24].copy_from_slice(&hash(&self.subnet.fingerprint()).to_le_bytes());
-        let boot = wb_sys::proc::boot_id().context(|| "boot id")?;
-        for (to, from) in header[24..56].iter_mut().zip(boot.bytes().filter(|&byte| byte != b'-')) {
-            *to = from;
-        }
-        header[56..60].copy_from_slice(&self.subnet.size.to_le_bytes());
-        Ok(header)
-    }
-
-    fn rebuild(&self) -> Result<(), Error> {
-        let mut bits = self.subnet.reserved();
-        let mut index = vec![0_u32; usize::try_from(self.layout.index_len).unwrap_or_default()];
-        self.each_slot(|offset, owner| {
-            if let Some(word) = bits.get_mut(offset as usize / 64) {
-                *word |= 1 << (offset % 64);
-            }
-            let mut entry = usize::try_from(self.home(&owner)).unwrap_or_default();
-            while index[entry] != 0 {
-                entry = (entry + 1) % index.len();
-            }
-            index[entry] = offset + 1;
-            Ok(())
-        })?;
-        let mut full = vec![0_u64; bits.len().div_ceil(64)];
-        for (word, _) in bits.iter().enumerate().filter(|(_, bits)| **bits == u64::MAX) {
-            full[word / 64] |= 1 << (word % 64);
-        }
-        let bytes = |words: &[u64]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
-        self.write(PAGE, &bytes(&bits), "the books made anew from the slots")?;
-        self.write(self.layout.full, &bytes(&full), "the books made anew from the slots")?;
-        // Page by page, so that the empty pages of a large index stay holes.
-        let per_page = PAGE_LEN / 4;
-        for (page, entries) in index.chunks(per_page).enumerate() {
-            let at = self.layout.index + page as u64 * PAGE;
-            let mut old = vec![0; entries.len() * 4];
-            let new: Vec<u8> = entries.iter().flat_map(|entry| entry.to_le_bytes()).collect();
-            self.read(at, &mut old)?;
-            if old != new {
-                self.write(at, &new, "the books made anew from the slots")?;
-            }
-        }
-        self.set_busy(false)
-    }
-
-    fn each_slot(&self, each: impl FnMut(u32, String) -> Result<(), Error>) -> Result<(), Error> {
-        self.each_slot_from(self.layout.slots, each)
-    }
-
-    /// Calls `each` for every slot with an owner; holes of the file are skipped.
-    fn each_slot_from(
-        &self,
-        slots: u64,
-        mut each: impl FnMut(u32, String) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let mut at = slots;
-        let mut page = [0; PAGE_LEN];
-        while let Some(next) = self.next_data(at)? {
-            at = next - next % PAGE;
-            self.read(at, &mut page)?;
-            for (index, slot) in page.chunks(SLOT_LEN).enumerate().filter(|(_, slot)| slot[0] != 0) {
-                let offset = (at - slots) / SLOT + index as u64;
-                let owner = String::from_utf8_lossy(&slot[1..=usize::from(slot[0])]).into_owned();
-                if let Ok(offset) = u32::try_from(offset) {
-                    each(offset, owner)?;
-                }
-            }
-            at += PAGE;
-        }
-        Ok(())
-    }
-
-    fn next_data(&self, at: u64) -> Result<Option<u64>, Error> {
-        let at = i64::try_from(at).unwrap_or(i64::MAX);
-        match lseek(&*self.file, at, Whence::SeekData) {
-            Ok(next) => Ok(u64::try_from(next).ok()),
-            Err(Errno::ENXIO) => Ok(None),
-            Err(errno) => Err(errno).context(|| &self.what),
         }
     }
 

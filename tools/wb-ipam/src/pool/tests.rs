@@ -18,6 +18,10 @@ impl Drop for Scratch {
     }
 }
 
+fn open<'a>(scratch: &Scratch, subnet: &'a Subnet) -> Result<Pool<'a>, Error> {
+    Pool::open(&scratch.0, subnet, &|| Ok(Vec::new()))
+}
+
 fn subnet(text: &str, end: Option<&str>) -> Subnet {
     let range = Range {
         subnet: text.parse().unwrap(),
@@ -33,7 +37,7 @@ fn subnet(text: &str, end: Option<&str>) -> Subnet {
 fn fills_a_slash_21_and_then_says_so() {
     let scratch = Scratch::new("fill");
     let subnet = subnet("10.0.0.0/21", None);
-    let pool = Pool::open(&scratch.0, &subnet).unwrap();
+    let pool = open(&scratch, &subnet).unwrap();
     let mut seen = HashSet::new();
     for n in 0..2045 {
         assert!(seen.insert(pool.take_next(&format!("c{n}")).unwrap().unwrap()), "{n}");
@@ -53,7 +57,7 @@ fn fills_a_slash_21_and_then_says_so() {
 fn gives_the_next_after_the_last_and_wraps() {
     let scratch = Scratch::new("next");
     let subnet = subnet("10.0.0.0/29", None);
-    let pool = Pool::open(&scratch.0, &subnet).unwrap();
+    let pool = open(&scratch, &subnet).unwrap();
     let take = |owner: &str| {
         let address = pool.take_next(owner).unwrap().unwrap().to_string();
         pool.release(owner).unwrap();
@@ -67,12 +71,12 @@ fn gives_the_next_after_the_last_and_wraps() {
 fn books_left_half_changed_are_made_anew() {
     let scratch = Scratch::new("mend");
     let subnet = subnet("10.0.0.0/24", None);
-    let pool = Pool::open(&scratch.0, &subnet).unwrap();
+    let pool = open(&scratch, &subnet).unwrap();
     pool.take_next("a").unwrap();
     pool.set_busy(true).unwrap();
     pool.write(pool.slot_at(9), &slot_of("b").unwrap(), "as if killed right after this").unwrap();
     drop(pool);
-    let pool = Pool::open(&scratch.0, &subnet).unwrap();
+    let pool = open(&scratch, &subnet).unwrap();
     assert_eq!(pool.find("b").unwrap().unwrap().to_string(), "10.0.0.9");
     assert_eq!(pool.find("a").unwrap().unwrap().to_string(), "10.0.0.2");
     let given: Vec<_> =
@@ -87,11 +91,11 @@ fn books_left_half_changed_are_made_anew() {
 fn a_changed_range_keeps_the_leases() {
     let scratch = Scratch::new("change");
     let wide = subnet("10.0.0.0/24", None);
-    let pool = Pool::open(&scratch.0, &wide).unwrap();
+    let pool = open(&scratch, &wide).unwrap();
     pool.take_this("a", 200).unwrap();
     drop(pool);
     let narrow = subnet("10.0.0.0/24", Some("10.0.0.3"));
-    let pool = Pool::open(&scratch.0, &narrow).unwrap();
+    let pool = open(&scratch, &narrow).unwrap();
     assert_eq!(pool.find("a").unwrap().unwrap().to_string(), "10.0.0.200");
     assert!(pool.take_next("b").unwrap().is_some() && pool.take_next("c").unwrap().is_some());
     assert_eq!(pool.take_next("d").unwrap(), None);
@@ -105,7 +109,28 @@ fn a_garbled_or_empty_file_is_made_anew() {
     let subnet = subnet("10.0.0.0/24", None);
     for content in [&b""[..], &b"rubbish"[..], &[0xff; 9000][..]] {
         std::fs::write(scratch.0.join(subnet.file_name()), content).unwrap();
-        let pool = Pool::open(&scratch.0, &subnet).unwrap();
+        let pool = open(&scratch, &subnet).unwrap();
         assert_eq!(pool.take_next("a").unwrap().unwrap().to_string(), "10.0.0.2");
+    }
+}
+
+#[test]
+fn books_that_were_lost_begin_with_who_lives() {
+    let scratch = Scratch::new("lost");
+    let subnet = subnet("10.0.0.0/24", None);
+    let path = scratch.0.join(subnet.file_name());
+    let lives = || Ok(vec![("lives".to_owned(), "10.0.0.2".parse().unwrap())]);
+    let lose: [&dyn Fn(); 4] = [
+        &|| std::fs::write(&path, "").unwrap(),
+        &|| std::fs::write(&path, "rubbish").unwrap(),
+        &|| std::fs::remove_file(&path).unwrap(),
+        &|| std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(PAGE).unwrap(),
+    ];
+    for lose in lose {
+        drop(open(&scratch, &subnet).unwrap());
+        lose();
+        let pool = Pool::open(&scratch.0, &subnet, &lives).unwrap();
+        assert_eq!(pool.find("lives").unwrap().unwrap().to_string(), "10.0.0.2");
+        assert_ne!(pool.take_next("other").unwrap().unwrap().to_string(), "10.0.0.2");
     }
 }
