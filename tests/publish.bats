@@ -83,13 +83,37 @@ s = socket.socket(socket.AF_INET6); s.setsockopt(socket.SOL_SOCKET, socket.SO_RE
   unplug web one late
 }
 
-@test "SCTP is held, or refused with the reason" {
+# sctp_ask NAMESPACE ADDRESS PORT: what a server of SCTP says there; netcat does not speak it.
+sctp_ask () {
+  nsenter --net="/run/netns/$1" python3 -c 'import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 132)
+s.settimeout(5)
+s.connect((sys.argv[1], int(sys.argv[2])))
+print(s.recv(99).decode(), end="")' "$2" "$3"
+}
+
+@test "SCTP is led and held, or refused with the reason" {
   network bridge
   if host python3 -c 'import socket; socket.socket(socket.AF_INET, socket.SOCK_STREAM, 132)' 2>/dev/null; then
     publish_on web bridge 8080:80/sctp >/dev/null
     must_fail 125 publish_on late bridge 8080:80/sctp
-    [[ $stderr = *"Address already in use (EADDRINUSE)" ]]
+    [ "$stderr" = "wb-netns: add: published port 8080/sctp on 0.0.0.0: Address already in use (EADDRINUSE)" ]
     host nft list map inet "wb-$WB_MACHINE_HASH" any4 | grep -qE 'sctp \. 8080|132 \. 8080'
+    serve web 80 web sctp
+    plug near >/dev/null
+    [ "$(sctp_ask "$NET_OUT" 203.0.113.1 8080)" = "web 203.0.113.2" ]
+    [[ $(sctp_ask near 203.0.113.1 8080) = "web "* ]]
+    [[ $(sctp_ask "$NET_HOST" 203.0.113.1 8080) = "web "* ]]
+    # Any other program, also one that shares.
+    must_fail 1 host python3 -c 'import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 132); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(("", 8080)); s.listen()'
+    [[ $stderr = *"Address already in use"* ]]
+    # The same number of another protocol is another port.
+    publish_on tcp bridge 8080:80 >/dev/null
+    unplug web
+    must_fail 1 sctp_ask "$NET_OUT" 203.0.113.1 8080
+    publish_on web bridge 8080:80/sctp >/dev/null
+    unplug near tcp
   else
     must_fail 125 publish_on web bridge 8080:80/sctp
     [ "$stderr" = "wb-netns: add: published port 8080/sctp on 0.0.0.0: Protocol not supported (EPROTONOSUPPORT)
@@ -97,6 +121,25 @@ hint: modprobe sctp" ]
     [ ! -e /run/netns/web ]
   fi
   unplug web late
+}
+
+@test "a UDP port and one range of many: held against others, and nothing of them left" {
+  network bridge
+  publish_on web bridge 5353:53/udp 7000:7000 7001:7001 7002:7002/udp >/dev/null
+  must_fail 125 publish_on late bridge 5353:53/udp
+  [ "$stderr" = "wb-netns: add: published port 5353/udp on 0.0.0.0: Address already in use (EADDRINUSE)" ]
+  for kind in DGRAM:5353 STREAM:7001 DGRAM:7002; do
+    must_fail 1 host python3 -c 'import socket, sys
+s = socket.socket(socket.AF_INET, getattr(socket, "SOCK_" + sys.argv[1])); s.bind(("203.0.113.1", int(sys.argv[2])))' "${kind%:*}" "${kind#*:}"
+    [[ $stderr = *"Address already in use"* ]]
+  done
+  # A second one that cannot have all it wants has nothing of it.
+  must_fail 125 publish_on late bridge 8000:80 7001:80
+  publish_on late bridge 8000:80 >/dev/null
+  unplug web late
+  host nft -j list table inet "wb-$WB_MACHINE_HASH" |
+    jq -e '[.nftables[].map // empty | select(.name | test("^(any|host)[46]$")) | .elem // []] | length == 4 and all(. == [])'
+  [ -z "$(host ss -Hltun)" ]
 }
 
 @test "two uplinks: in by both, out by the right one, each with the host's address there" {

@@ -5,7 +5,7 @@
 #   host CMD        CMD on that host
 #   outside CMD     CMD outside
 #   inside ID CMD   CMD in the container's network
-#   serve NS PORT WORD [udp|tcp6]   a server that answers WORD and the client's address
+#   serve NS PORT WORD [udp|tcp6|sctp]   a server that answers WORD and the client's address
 #   fetch ADDRESS PORT              what the server says
 
 net_setup () {
@@ -80,7 +80,7 @@ serve () {
 import socket, sys
 port, word, kind = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 family = socket.AF_INET6 if kind.endswith("6") else socket.AF_INET
-s = socket.socket(family, socket.SOCK_DGRAM if kind.startswith("udp") else socket.SOCK_STREAM)
+s = socket.socket(family, socket.SOCK_DGRAM if kind.startswith("udp") else socket.SOCK_STREAM, 132 if kind == "sctp" else 0)
 s.bind(("", port))
 if kind.startswith("udp"):
     while True:
@@ -97,7 +97,7 @@ while True:
   eventually 10 listening "$1" "$2"
 }
 
-listening () { [ -n "$(nsenter --net="/run/netns/$1" ss -Hltun "sport = :$2")" ]; }
+listening () { [ -n "$(nsenter --net="/run/netns/$1" ss -HltunS "sport = :$2")" ]; }
 
 fetch () { timeout 3 nc -w 2 "$@" </dev/null; }
 fetch_udp () { echo x | timeout 3 nc -u -w 1 "$@" | head -n 1; }
