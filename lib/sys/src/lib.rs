@@ -17,6 +17,7 @@ pub mod hook;
 pub mod host;
 pub mod idmap;
 pub mod inotify;
+pub mod iptables;
 pub mod limits;
 pub mod memfd;
 pub mod memory;

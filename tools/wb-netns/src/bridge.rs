@@ -2,6 +2,7 @@
 
 use crate::link::{self, Mac};
 use crate::nat::{self, Rules};
+use crate::restore;
 use ipnet::IpNet;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -42,8 +43,10 @@ impl Bridge {
             let address = range.gateway?;
             IpNet::new(address, range.subnet.prefix_len()).ok()
         };
-        let gateways =
+        let mut gateways: Vec<IpNet> =
             ranges.iter().filter(|_| plugin.is_gateway).filter_map(|range| gateway(&range)).collect();
+        // A subnet's ranges all name its gateway.
+        gateways.dedup();
         let ipv6 = subnets.iter().any(|net| net.addr().is_ipv6());
         let rules = Rules::of_network(place, &name, plugin);
         Ok(Self { name, gateways, mtu: plugin.mtu, ipv6, rules: Some(rules) })
@@ -80,6 +83,8 @@ pub fn ensure(place: &Place, host: &Netlink, bridge: &Bridge) -> Result<u32, Err
     if let (Some(netfilter), Some(rules)) = (&netfilter, &bridge.rules) {
         nat::make_ready(netfilter, rules)?;
         forward(bridge)?;
+        // Rules that are missing may be missing for all.
+        restore::others(place, host, netfilter, &bridge.name)?;
     }
     make(host, bridge)
 }

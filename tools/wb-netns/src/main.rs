@@ -12,6 +12,7 @@ mod conntrack;
 mod delegate;
 mod dns;
 mod files;
+mod legacy;
 mod link;
 mod nat;
 mod netns;
@@ -19,6 +20,7 @@ mod network;
 mod nft;
 mod ports;
 mod publish;
+mod restore;
 mod usage;
 
 use clap::{Args, Parser, Subcommand};

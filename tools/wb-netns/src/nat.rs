@@ -3,6 +3,7 @@
 //! The rules are fixed; what comes and goes are elements of sets (bridges, subnets) and maps (published ports), so
 //! that nothing is ever searched for or rewritten in them.
 
+use crate::legacy;
 use crate::nft::{self, BaseChain};
 use ipnet::IpNet;
 use std::fmt::Write as _;
@@ -30,10 +31,14 @@ pub struct Rules {
 impl Rules {
     /// The rules of the network that `plugin` describes, on its bridge.
     pub fn of_network(place: &Place, bridge: &str, plugin: &Plugin) -> Self {
+        let mut subnets: Vec<IpNet> =
+            plugin.ipam.sets().iter().flatten().map(|range| range.subnet.trunc()).collect();
+        subnets.sort_unstable();
+        subnets.dedup();
         Self {
             table: place.machine_name("wb"),
             bridge: bridge.to_owned(),
-            subnets: plugin.ipam.sets().iter().flatten().map(|range| range.subnet.trunc()).collect(),
+            subnets,
             masquerade: plugin.ip_masq && !plugin.internal,
             internal: plugin.internal,
         }
@@ -135,12 +140,12 @@ fn undo_lines(rules: &Rules) -> Vec<String> {
     elements.into_iter().map(line).collect()
 }
 
-/// Whether our rules and every other firewall let the bridge through. Costs two questions and no process.
+/// Whether our rules and every other firewall let the bridge through. Costs a few questions and no process.
 pub fn is_ready(netlink: &Netlink, rules: &Rules) -> Result<bool, Error> {
     let what = || format!("nft table {}", rules.table);
     let known =
         nft::has_element(netlink, &rules.table, "bridges", &nft::ifname(&rules.bridge)).context(what)?;
-    Ok(known && in_the_way(netlink, rules)?.is_empty())
+    Ok(known && in_the_way(netlink, rules)?.is_empty() && !legacy::is_in_the_way(rules)?)
 }
 
 /// Makes them so.
@@ -155,7 +160,10 @@ pub fn make_ready(netlink: &Netlink, rules: &Rules) -> Result<(), Error> {
                 .ok();
         }
     }
-    if text.is_empty() { Ok(()) } else { nft_command(&text).context(|| "the other firewall's forward chain") }
+    if !text.is_empty() {
+        nft_command(&text).context(|| "the other firewall's forward chain")?;
+    }
+    legacy::let_through(rules)
 }
 
 /// Takes the network's elements out, and its rules out of other firewalls' chains; with the last bridge the table.
@@ -186,7 +194,8 @@ pub fn remove(rules: &Rules) -> Result<(), Error> {
     }
     netlink
         .commit(&requests, "the other firewall is left as it was")
-        .map_err(|refused| Error::errno("the other firewall's forward chain", refused.errno))
+        .map_err(|refused| Error::errno("the other firewall's forward chain", refused.errno))?;
+    legacy::remove(rules)
 }
 
 /// A name as nft's language takes it, which has no quotes for them.
@@ -200,7 +209,7 @@ fn plain(name: &str) -> Result<&str, Error> {
 }
 
 /// The comment by which our rules in others' chains are found again.
-fn mark(rules: &Rules) -> String {
+pub fn mark(rules: &Rules) -> String {
     format!("{}: bridge {}", rules.table, rules.bridge)
 }
 

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use wb_doc::{Context, Error};
 use wb_store::Place;
@@ -144,29 +144,28 @@ fn file(place: &Place, id: &str) -> PathBuf {
     place.run().join("ports").join(id)
 }
 
-/// Leaves the sockets to a parked process of their own. It writes itself down before this returns, so that whoever
-/// is killed when, [`withdraw`] finds it.
+/// Leaves the sockets to a parked process of their own, which is written down, so that [`withdraw`] finds it. Nobody
+/// waits for it: should this program be killed before the writing is done, it ends too.
 pub fn park(place: &Place, id: &str, sockets: &[OwnedFd]) -> Result<(), Error> {
     let path = file(place, id);
     let directory = place.run().join("ports");
     fs::create_dir_all(&directory).context(|| directory.display().to_string())?;
     let (reader, writer) = pipe::pipe().context(|| "pipe")?;
-    child::fork("a parked process holds the published ports", || {
+    let pid = child::fork("a parked process holds the published ports", || {
+        let end = writer.as_raw_fd().unsigned_abs();
         // The terminal's signals and its end are not for this one.
-        let written = child::new_session().context(|| "setsid").and_then(|_| write_down(&path));
-        // Nobody is left to tell if this fails.
-        pipe::write(&writer, &[u8::from(written.is_err())]).ok();
-        if written.is_err() { 1 } else { park::forever(sockets) }
+        let go = child::new_session()
+            .and_then(|_| child::close_range(end, end))
+            .and_then(|()| pipe::read(&reader, &mut [0]));
+        if go == Ok(1) { park::forever(sockets) } else { 1 }
     })
     .context(|| "fork")?;
-    drop(writer);
-    let mut answer = [1];
-    let length = pipe::read(&reader, &mut answer).context(|| "the holder of the ports")?;
-    if (length, answer) == (1, [0]) { Ok(()) } else { Err(Error::new(format!("write {}", path.display()))) }
+    drop(reader);
+    write_down(&path, pid.as_raw())?;
+    pipe::write(&writer, &[1]).context(|| "the holder of the ports").map(drop)
 }
 
-fn write_down(path: &std::path::Path) -> Result<(), Error> {
-    let pid = i32::try_from(std::process::id()).map_err(Error::new)?;
+fn write_down(path: &std::path::Path, pid: i32) -> Result<(), Error> {
     let holder = Holder { pid, start_time: proc::start_time(pid).context(|| "start time")? };
     let text = serde_json::to_vec(&holder).context(|| "the holder of the ports")?;
     atomic::write(path, &text, Durability::Visible)
@@ -195,7 +194,18 @@ pub fn withdraw(place: &Place, id: &str) -> Result<(), Error> {
     }
 }
 
-/// Whose ports are held.
+/// Whose ports are held by a process that lives.
+pub fn held(place: &Place) -> Result<Vec<String>, Error> {
+    let mut held = owners(place)?;
+    held.retain(|id| {
+        let holder =
+            fs::read(file(place, id)).ok().and_then(|text| serde_json::from_slice::<Holder>(&text).ok());
+        holder.is_some_and(|holder| proc::start_time(holder.pid) == Ok(holder.start_time))
+    });
+    Ok(held)
+}
+
+/// Whose ports are, or were, held.
 pub fn owners(place: &Place) -> Result<Vec<String>, Error> {
     let directory = place.run().join("ports");
     let entries = match fs::read_dir(&directory) {
