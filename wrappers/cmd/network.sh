@@ -7,7 +7,7 @@ wb_connect () {
     net='' container=''
     for word; do net=$container container=$word; done
     id=$(wb-ipam -n connect "$@" | wb-state put --quiet) || return
-    wb-state get "$id" | wb-netns connect | wb-state put --quiet >/dev/null || {
+    wb-state get "$id" | wb-netns connect | wb_keep || {
         status=$?
         wb_disconnect "$net" "$id" 2>/dev/null || :
         return "$status"
@@ -17,7 +17,16 @@ wb_connect () {
 wb_disconnect () {
     case ${1-} in -f | --force) shift ;; esac
     [ $# -eq 2 ] || wb_usage 'disconnect takes a network and a container'
-    wb-netns -n disconnect "$1" "$2" | wb-ipam disconnect "$1" | wb-state put --quiet >/dev/null
+    wb-netns -n disconnect "$1" "$2" | wb-ipam disconnect "$1" | wb_keep
+}
+
+# Puts the document back. None comes where a tool before it was killed.
+wb_keep () {
+    kept=$(wb-state put --quiet) || return
+    [ -n "$kept" ] || {
+        printf 'wb: network %s: a tool was killed on the way\n' "$verb" >&2
+        return 1
+    }
 }
 
 verb=${1-ls}

@@ -109,7 +109,7 @@ pub fn plan(place: &Place, attachments: &[Attachment], bridge: Option<&str>) -> 
 }
 
 /// The container's interfaces: those that are made have their names, the others get the next free ones.
-fn interface_names(attachments: &[Attachment]) -> Vec<String> {
+pub fn interface_names(attachments: &[Attachment]) -> Vec<String> {
     let mut names: Vec<String> =
         attachments.iter().map(|one| one.interface_name().unwrap_or_default().to_owned()).collect();
     let mut number = 0;

@@ -52,11 +52,15 @@ fn plug(
     let host = Netlink::open(Protocol::Route).context(|| "netlink")?;
     let plug = cable::ready(place, &host, cable)?;
     let sandbox = netns::path(id).display().to_string();
-    let made = within(id, |inner, namespace| cable::lay(&host, inner, namespace, &sandbox, cable, &plug))
-        .inspect_err(|_| {
-            // Why it could not be laid matters more.
-            unplug(id, &cable.name).ok();
-        })?;
+    let made = within(id, |inner, namespace| {
+        // What a predecessor left that was killed before the document told of it.
+        remove(inner, &cable.name)?;
+        cable::lay(&host, inner, namespace, &sandbox, cable, &plug)
+    })
+    .inspect_err(|_| {
+        // Why it could not be laid matters more.
+        unplug(id, &cable.name).ok();
+    })?;
     if !published.is_empty() {
         cable::set_hairpin(&host, &made)?;
     }
@@ -78,9 +82,8 @@ pub fn disconnect(place: &Place, args: &DisconnectArgs, doc: &mut Document) -> R
         return Ok(());
     }
     dns::leave(place, &id, Some(&args.network))?;
-    if let Some(name) = before[index].interface_name() {
-        unplug(&id, name)?;
-    }
+    // Also one that the document does not tell of, since whoever laid it was killed.
+    unplug(&id, &attach::interface_names(&before)[index])?;
     let attachments = network::attachments(doc)?;
     if attachments[0].has_addresses() {
         let cables = attach::plan(place, &attachments, None)?;
@@ -130,15 +133,16 @@ fn restore_ways_out(id: &str, cables: &[Cable]) -> Result<(), Error> {
 
 /// Removes an interface of the container, and with it the other end. The kernel is waited for.
 fn unplug(id: &str, interface: &str) -> Result<(), Error> {
+    within(id, |inner, _| remove(inner, interface))
+}
+
+fn remove(inner: &Netlink, interface: &str) -> Result<(), Error> {
     let what = || format!("interface {interface}");
-    within(id, |inner, _| {
-        let Some(found) = link::find(inner, interface).context(what)? else { return Ok(()) };
-        match inner.change(&[link::delete(found.index, interface)], "the container stays, so its end must go")
-        {
-            Err(refused) if refused.errno != Errno::ENODEV => Err(Error::errno(what(), refused.errno)),
-            _ => Ok(()),
-        }
-    })
+    let Some(found) = link::find(inner, interface).context(what)? else { return Ok(()) };
+    match inner.change(&[link::delete(found.index, interface)], "the container stays, so its end must go") {
+        Err(refused) if refused.errno != Errno::ENODEV => Err(Error::errno(what(), refused.errno)),
+        _ => Ok(()),
+    }
 }
 
 /// Does something inside the container's network namespace, and comes back.

@@ -247,8 +247,14 @@ fn remove_one(place: &Place, name: &str) -> Result<(), Error> {
         remove_bridge(bridge)?;
         nat::remove(&Rules::of_network(place, bridge, &plugin))?;
     }
+    // Before the list, so that whoever is killed in between can do it again; and after it, for somebody who joined.
+    remove_leases(place, name)?;
     let path = network::path(place, name);
     fs::remove_file(&path).context(|| path.display().to_string())?;
+    remove_leases(place, name)
+}
+
+fn remove_leases(place: &Place, name: &str) -> Result<(), Error> {
     let leases = place.ipam().join(name);
     match fs::remove_dir_all(&leases) {
         Err(error) if error.kind() != ErrorKind::NotFound => {

@@ -15,15 +15,17 @@ pub fn count(plugin: &Plugin) -> Result<usize, Error> {
     }
 }
 
-/// How many cables are plugged into a bridge. Those of containers that have ended are on their way out; a second is
-/// time enough for the kernel.
+/// How often, 50 ms apart, one looks for cables of containers that have ended: a busy kernel takes its time.
+const ATTEMPTS: usize = 100;
+
+/// How many cables are plugged into a bridge. Those of containers that have ended are on their way out.
 fn ports_in_use(host: &Netlink, bridge: &str) -> Result<usize, Error> {
     let what = || format!("bridge {bridge}");
     for attempt in 0.. {
         let Some(found) = link::find(host, bridge).context(what)? else { return Ok(0) };
         let mut ports = link::list(host).context(what)?;
         ports.retain(|link| link.controller == Some(found.index));
-        if ports.is_empty() || attempt == 20 || ports.iter().any(|port| leads_to_bound(host, port)) {
+        if ports.is_empty() || attempt == ATTEMPTS || ports.iter().any(|port| leads_to_bound(host, port)) {
             return Ok(ports.len());
         }
         std::thread::sleep(std::time::Duration::from_millis(50));
