@@ -177,6 +177,21 @@ NFT
   host nft list ruleset | must_fail 1 grep -E 'elements = .*(8080|9090|5353)'
 }
 
+@test "a network without masquerade: containers go out with their own addresses" {
+  network plain --subnet 10.225.0.0/24 -o com.docker.network.bridge.enable_ip_masquerade=false
+  publish_on a plain 8080:80 >/dev/null
+  serve "$NET_OUT" 70 out
+  ip -n "$NET_OUT" route add 10.225.0.0/24 via 203.0.113.1
+  [ "$(inside a nc -w 2 198.51.100.1 70 </dev/null)" = "out $(address_of a)" ]
+  # The way back is for answers alone.
+  must_fail 1 outside ping -c 1 -W 1 "$(address_of a)"
+  serve a 80 web
+  [ "$(outside nc -w 2 203.0.113.1 8080 </dev/null)" = "web 203.0.113.2" ]
+  # What goes round through the host still needs the host's address.
+  [[ $(inside a nc -w 2 203.0.113.1 8080 </dev/null) = "web "* ]]
+  unplug a
+}
+
 @test "networks are isolated from each other, and from strangers" {
   network one
   network two
@@ -454,6 +469,9 @@ options ndots:2" ]
   must_fail 1 host wb-netns network inspect mine
   must_fail 2 network mine -o nosuch=1
   must_fail 2 network mine -o bridge=a-name-of-sixteen
+  for option in mtu=x mtu=67 mtu=65536 ip_masq=perhaps parent=up0; do
+    must_fail 2 network mine -o $option
+  done
   [ ! -e "$WB_ROOT/networks/mine.conflist" ]
 }
 
@@ -523,6 +541,12 @@ no_cables () { [ -z "$(host ip -br link | grep -E '^wb[0-9a-f]{12}@')" ]; }
   must_fail 1 ask aaaa nosuch
   unplug bbbb
   eventually 2 forgotten aaaa db
+  # A resolver that somebody killed is started again by the next who joins.
+  kill -9 "$(cat "$WB_RUN/dns/aardvark.pid")"
+  named cccc late '[]'
+  ask aaaa late | grep -qx "Address: $(address_of cccc)"
+  ask cccc www | grep -qx "Address: $(address_of aaaa)"
+  unplug cccc
   pid=$(cat "$WB_RUN/dns/aardvark.pid")
   unplug aaaa
   eventually 2 ended "$pid"

@@ -11,6 +11,7 @@ use wb_doc::{Context, Error};
 use wb_store::Place;
 use wb_store::lock::Lock;
 use wb_store::network::{Network, Plugin};
+use wb_sys::Errno;
 use wb_sys::file::write_control;
 use wb_sys::netlink::{Netlink, Protocol};
 
@@ -55,6 +56,10 @@ impl Bridge {
 
 /// The bridge's index. Where it is there, up, and let through, that costs three questions to the kernel.
 pub fn ensure(place: &Place, host: &Netlink, bridge: &Bridge) -> Result<u32, Error> {
+    if bridge.ipv6 && !Path::new(link::IPV6).exists() {
+        return Err(Error::errno(format!("bridge {}: IPv6 addresses", bridge.name), Errno::EAFNOSUPPORT)
+            .hint("the host was booted without IPv6"));
+    }
     let netfilter = match bridge.rules {
         Some(_) => Some(Netlink::open(Protocol::Netfilter).context(|| "nfnetlink")?),
         None => None,
@@ -118,7 +123,7 @@ fn make(host: &Netlink, bridge: &Bridge) -> Result<u32, Error> {
     let mut requests: Vec<_> =
         bridge.gateways.iter().map(|net| link::add_address(index, &bridge.name, *net)).collect();
     if !bridge.ipv6 {
-        requests.push(link::no_link_local(index, &bridge.name));
+        requests.extend(link::no_link_local(index, &bridge.name));
     }
     requests.push(link::set_up(index, &bridge.name));
     host.change(&requests, "the containers' gateway").map_err(|refused| {

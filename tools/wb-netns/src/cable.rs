@@ -103,7 +103,7 @@ pub fn lay(
     let mut requests = vec![link::set_up(link::LO, "lo")];
     requests.extend(cable.addresses.iter().map(|net| link::add_address(index, &cable.name, *net)));
     if !plug.ipv6 {
-        requests.push(link::no_link_local(index, &cable.name));
+        requests.extend(link::no_link_local(index, &cable.name));
     }
     requests.push(link::set_up(index, &cable.name));
     requests
@@ -140,9 +140,10 @@ fn new_cable(
             mtu: plug.mtu,
         };
         let why = "both ends in one message: one in the container, the other plugged in; then that one up";
-        match host
-            .change(&[link::new_veth(&veth), link::no_link_local(0, &name), link::set_up(0, &name)], why)
-        {
+        let mut requests = vec![link::new_veth(&veth)];
+        requests.extend(link::no_link_local(0, &name));
+        requests.push(link::set_up(0, &name));
+        match host.change(&requests, why) {
             Ok(()) => return Ok((name, index_of(inner, &cable.name)?)),
             // The name is taken (1 in 2⁴⁸).
             Err(Refused { index: 0, errno: Errno::EEXIST }) if attempt == 0 => {}

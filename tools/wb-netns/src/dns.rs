@@ -71,7 +71,11 @@ pub fn leave(place: &Place, id: &str, only: Option<&str>) -> Result<(), Error> {
             continue;
         }
         let path = entry.path();
-        let text = fs::read_to_string(&path).context(|| path.display().to_string())?;
+        // The resolver's own file, gone with it at any moment.
+        let text = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            other => other.context(|| path.display().to_string())?,
+        };
         if !text.lines().skip(1).any(|line| is_of(line, id)) {
             continue;
         }

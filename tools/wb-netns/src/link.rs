@@ -15,11 +15,15 @@ use netlink_packet_route::route::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::path::Path;
 use wb_sys::Errno;
 use wb_sys::netlink::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, Netlink, Request};
 
 /// The loopback interface's index in every network namespace.
 pub const LO: u32 = 1;
+
+/// Where IPv6 is configured; a host booted without it (`ipv6.disable=1`) has no such directory.
+pub const IPV6: &str = "/proc/sys/net/ipv6";
 
 /// An Ethernet address.
 pub type Mac = [u8; 6];
@@ -150,13 +154,18 @@ pub fn set_up(index: u32, name: &str) -> Request {
 }
 
 /// Keeps the kernel from making a link-local address: it would speak for a host that nobody gave an IPv6 address.
+/// Nothing to ask for where the host was booted without IPv6, which refuses the question (`EAFNOSUPPORT`).
 ///
-/// The kernel takes this for a link that exists only (`EAFNOSUPPORT`), and heeds it only before the link is up.
-pub fn no_link_local(index: u32, name: &str) -> Request {
+/// The kernel takes this for a link that exists only, and heeds it only before the link is up.
+pub fn no_link_local(index: u32, name: &str) -> Option<Request> {
+    if !Path::new(IPV6).exists() {
+        return None;
+    }
     let mut message = by(index, name);
     let mode = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
     message.attributes.push(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![mode])]));
-    Request::route(&RouteNetlinkMessage::NewLink(message), 0, format!("RTM_NEWLINK {name} addrgenmode none"))
+    let shown = format!("RTM_NEWLINK {name} addrgenmode none");
+    Some(Request::route(&RouteNetlinkMessage::NewLink(message), 0, shown))
 }
 
 fn by(index: u32, name: &str) -> LinkMessage {
@@ -336,7 +345,15 @@ pub fn way_to(netlink: &Netlink, address: IpAddr) -> Result<Option<u32>, Errno> 
     });
     match asked {
         Ok(()) => Ok(found),
-        Err(Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EACCES | Errno::EINVAL) => Ok(None),
+        // The last two: a host without IPv6.
+        Err(
+            Errno::ENETUNREACH
+            | Errno::EHOSTUNREACH
+            | Errno::EACCES
+            | Errno::EINVAL
+            | Errno::EOPNOTSUPP
+            | Errno::EAFNOSUPPORT,
+        ) => Ok(None),
         Err(errno) => Err(errno),
     }
 }

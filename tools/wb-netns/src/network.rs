@@ -25,7 +25,7 @@ pub struct CreateArgs {
     /// No way out and none in
     #[arg(long)]
     internal: bool,
-    /// A driver's option: mtu=N, bridge=NAME, parent=LINK
+    /// A driver's option: mtu=N, bridge=NAME, ip_masq=BOOL, parent=LINK
     #[arg(short, long = "opt", value_name = "NAME=VALUE")]
     option: Vec<String>,
     /// A label
@@ -65,6 +65,9 @@ pub struct ListArgs {
     quiet: bool,
 }
 
+/// What IPv4 needs at least (RFC 791), and the most that a link of the kernel takes.
+const MIN_MTU: u32 = 68;
+const MAX_MTU: u32 = 65535;
 /// Docker's names of the options we know.
 const OPTION_NAMES: [(&str, &str); 3] = [
     ("com.docker.network.driver.mtu", "mtu"),
@@ -124,19 +127,7 @@ fn plan(place: &Place, args: &CreateArgs, doc: &Document) -> Result<Network, Err
         ..Plugin::default()
     };
     for (key, value) in options {
-        let known =
-            OPTION_NAMES.iter().find(|(long, _)| *long == key).map_or(key.as_str(), |(_, short)| short);
-        match known {
-            "mtu" => {
-                let mtu =
-                    value.parse().map_err(|_| Error::usage(format!("option mtu={value}: not a number")))?;
-                plugin.mtu = Some(mtu);
-            }
-            "bridge" => plugin.bridge = Some(check_interface(&value)?),
-            "parent" => plugin.master = Some(check_interface(&value)?),
-            "ip_masq" => plugin.ip_masq = value == "true",
-            _ => return Err(Error::usage(format!("option {key}: not known"))),
-        }
+        set_option(&mut plugin, &driver, &key, &value)?;
     }
     match driver.as_str() {
         "bridge" if plugin.bridge.is_none() => plugin.bridge = Some(bridge_name(place, name)?),
@@ -153,6 +144,29 @@ fn plan(place: &Place, args: &CreateArgs, doc: &Document) -> Result<Network, Err
     }
     let plugin = serde_json::to_value(plugin).context(|| format!("network {name}"))?;
     Ok(Network { cni_version: "1.0.0".into(), name: name.to_owned(), plugins: vec![plugin], other })
+}
+
+/// One of the driver's options, by our name or docker's.
+fn set_option(plugin: &mut Plugin, driver: &str, key: &str, value: &str) -> Result<(), Error> {
+    let wrong = |what: &str| Err(Error::usage(format!("option {key}={value}: {what}")));
+    let short = OPTION_NAMES.iter().find(|(long, _)| *long == key).map_or(key, |(_, short)| short);
+    match (short, driver) {
+        ("mtu", _) => match value.parse() {
+            Ok(mtu) if (MIN_MTU..=MAX_MTU).contains(&mtu) => plugin.mtu = Some(mtu),
+            _ => return wrong("no MTU"),
+        },
+        ("bridge", "bridge") => plugin.bridge = Some(check_interface(value)?),
+        ("ip_masq", "bridge") => match value {
+            // Nothing of an internal network leaves the host in any case.
+            "true" | "1" => plugin.ip_masq = !plugin.internal,
+            "false" | "0" => plugin.ip_masq = false,
+            _ => return wrong("neither true nor false"),
+        },
+        ("parent", "macvlan") => plugin.master = Some(check_interface(value)?),
+        ("bridge" | "ip_masq" | "parent", _) => return wrong(&format!("not of the driver {driver}")),
+        _ => return Err(Error::usage(format!("option {key}: not known"))),
+    }
+    Ok(())
 }
 
 fn pairs(list: &[String]) -> Result<BTreeMap<String, String>, Error> {
