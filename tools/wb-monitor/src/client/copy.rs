@@ -2,8 +2,7 @@
 
 use super::keys::Keys;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use wb_sys::poll;
-use wb_sys::{Errno, pipe};
+use wb_sys::{Errno, SFlag, node, pipe, poll};
 
 /// How much is moved at once between pipes.
 const SPLICE_BYTES: usize = 1 << 20;
@@ -51,8 +50,9 @@ pub struct Copier {
 impl Copier {
     /// From `from` to `to`; with `keys` every byte is looked at.
     pub fn new(from: OwnedFd, to: OwnedFd, keys: Option<Keys>) -> Self {
-        // A terminal is slow and may be stopped: it gets little at once, so that the client stays attentive.
-        let splices = keys.is_none() && !std::io::IsTerminal::is_terminal(&to);
+        // A terminal is slow and may be stopped: it gets little at once, so that the client stays attentive. A file
+        // may be others' output too, and splice(2) moves its offset without the lock that write(2) takes.
+        let splices = keys.is_none() && !std::io::IsTerminal::is_terminal(&to) && !is_file(&to);
         Self {
             from,
             to,
@@ -189,9 +189,28 @@ impl Copier {
     }
 }
 
+fn is_file(fd: &OwnedFd) -> bool {
+    node::status(fd)
+        .is_ok_and(|stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_goes_to_a_file_is_written() {
+        let path = std::env::temp_dir().join(format!("wb-copy-{}", std::process::id()));
+        let file = std::fs::File::create(&path).unwrap();
+        let (from, input) = pipe::pipe().unwrap();
+        let mut copier = Copier::new(from, file.into(), None);
+        assert!(!copier.splices);
+        pipe::write(&input, b"abc").unwrap();
+        drop(input);
+        assert_eq!(turns(&mut copier), Turn::Ended);
+        assert_eq!(std::fs::read(&path).unwrap(), b"abc");
+        std::fs::remove_file(&path).unwrap();
+    }
 
     fn turns(copier: &mut Copier) -> Turn {
         loop {
