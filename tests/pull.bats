@@ -148,7 +148,7 @@ is_whole () {
 
 @test "gzip of several members, zstd and no compression unpack to the same" {
   pull good >good.json
-  for kind in zstd plain lying-type same-layer-twice multi-member; do
+  for kind in zstd plain lying-type same-layer-twice multi-member zstd-window-usual; do
     pull "$kind" >"$kind.json"
     is_whole "$REG/$kind/x:latest" "$kind.json"
     rm -rf witness
@@ -158,7 +158,7 @@ is_whole () {
 
 @test "hostile manifests and blobs are refused in one line, and leave no image" {
   for kind in wrong-diff-id wrong-size too-few-ids foreign unknown-type many-layers both path-digest md5 deep \
-    garbage truncated-gzip trailing schema1 digest-header type-lies flip-manifest endless-manifest flip \
+    garbage truncated-gzip gzip-crc gzip-length zstd-crc zstd-window trailing schema1 digest-header type-lies flip-manifest endless-manifest flip \
     encoding-gzip short-length long-length endless-blob range-other header-bomb; do
     echo "$kind"
     rm -rf "$WB_ROOT"
@@ -196,7 +196,7 @@ is_whole () {
     pull "$kind" >out.json
     is_whole "$REG/$kind/x:latest" out.json
     case $kind in
-    truncate | reset | chunked-cut | stall) grep -q 'bytes=[1-9][0-9]*-$' "$PULL_DIR/log" ;;
+    truncate | reset | chunked-cut | stall) grep -q 'bytes=[1-9][0-9]*- ' "$PULL_DIR/log" ;;
     esac
   done
 }
@@ -291,7 +291,8 @@ is_whole () {
 @test "ten pulls at once fetch every blob once" {
   : >"$PULL_DIR/log"
   for i in 1 2 3 4 5 6 7 8 9 10; do
-    pull wait >"out.$i" 2>"err.$i" 3>&- &
+    # A pause of a busy machine is no silence: what is asked twice here would be the lock's fault.
+    pull wait --idle-timeout 60s >"out.$i" 2>"err.$i" 3>&- &
     pids="${pids-} $!"
   done
   for pid in $pids; do wait "$pid"; done
@@ -381,6 +382,10 @@ inventory () { (cd "$WB_ROOT" && find . ! -path './layers/sha256/*/*' | sort); }
   must_fail 1 wb-pull -n oci:nowhere
   must_fail 1 wb-pull -n docker-archive:archive.tar:none
   must_fail 1 wb-pull -n docker-archive:nowhere
+  tar --delete -f archive.tar manifest.json
+  must_fail 1 wb-pull -n docker-archive:archive.tar
+  [ "$stderr" = "wb-pull: archive.tar: no manifest.json in it
+hint: wb load -i FILE takes OCI archives, and those of docker before 1.10" ]
   # What lies in somebody's layout is not trusted: a link, a FIFO, other content.
   blob=$(find layout/blobs -size +2000k)
   mv "$blob" aside

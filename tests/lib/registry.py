@@ -89,6 +89,15 @@ def zstd(content):
     return subprocess.run(["zstd", "-q", "-c"], input=content, stdout=subprocess.PIPE, check=True).stdout
 
 
+def zstd_raw(content, window_log):
+    """A zstd frame of blocks that are not compressed, which wants a window of so many bits (RFC 8878, section 3.1.1)."""
+    blocks = [content[at:at + 100000] for at in range(0, len(content), 100000)]
+    frame = b"\x28\xb5\x2f\xfd\x00" + bytes([(window_log - 10) << 3])
+    for number, block in enumerate(blocks):
+        frame += (len(block) << 3 | (number == len(blocks) - 1)).to_bytes(3, "little") + block
+    return frame
+
+
 def image(layers=None, diff_ids=None, config=None, architecture="amd64", variant=None, **more):
     """An image manifest's descriptor; everything it leads to is put into BLOBS."""
     if layers is None:
@@ -145,6 +154,12 @@ ROOTS = {
     "truncated-gzip": image([blob(BLOBS[GZIP[0]["digest"]][:-100000], OCI + "layer.v1.tar+gzip")],
                             [digest(TARS[0])]),
     "trailing": image([blob(BLOBS[GZIP[0]["digest"]] + b"x" * 100, OCI + "layer.v1.tar+gzip")], [digest(TARS[0])]),
+    "gzip-crc": image([blob(BLOBS[GZIP[0]["digest"]][:-8] + bytes(4) + BLOBS[GZIP[0]["digest"]][-4:],
+                            OCI + "layer.v1.tar+gzip"), GZIP[1]]),
+    "gzip-length": image([blob(BLOBS[GZIP[0]["digest"]][:-4] + bytes(4), OCI + "layer.v1.tar+gzip"), GZIP[1]]),
+    "zstd-crc": image([blob(zstd(TARS[0])[:-4] + bytes(4), OCI + "layer.v1.tar+zstd"), GZIP[1]]),
+    "zstd-window": image([blob(zstd_raw(TARS[0], 31), OCI + "layer.v1.tar+zstd"), GZIP[1]]),
+    "zstd-window-usual": image([blob(zstd_raw(TARS[0], 23), OCI + "layer.v1.tar+zstd"), GZIP[1]]),
     "schema1": document({"schemaVersion": 1, "fsLayers": []}, DOCKER + "v1+prettyjws"),
 }
 
@@ -278,6 +293,8 @@ class Handler(BaseHTTPRequestHandler):
         """The kinds that are the same for manifests and blobs; true if the answer has been given."""
         if kind == "429" and count(kind, path) < 3:
             self.error(429, "toomanyrequests", {"Retry-After": "0"})
+        elif kind == "429-wait" and count(kind, path) < 2:
+            self.error(429, "toomanyrequests", {"Retry-After": "2"})
         elif kind == "429-forever":
             self.error(429, "toomanyrequests", {"Retry-After": "0"})
         elif kind == "429-tomorrow":

@@ -58,6 +58,10 @@ impl DockerArchive {
             return Err(Error::new(format!("{}: a compressed archive", shown())).hint("uncompress it first"));
         }
         let members = members(&file).context(shown)?;
+        if !members.contains_key("manifest.json") {
+            return Err(Error::new(format!("{}: no manifest.json in it", shown()))
+                .hint("wb load -i FILE takes OCI archives, and those of docker before 1.10"));
+        }
         let manifest = read_member(&file, &members, "manifest.json", MAX_MANIFEST_BYTES).context(shown)?;
         let entries: Vec<Entry> =
             serde_json::from_slice(&manifest).context(|| format!("{}: manifest.json", shown()))?;
