@@ -186,25 +186,3 @@ END
   # Nobody was asked three times.
   [ "$(awk '{ print $3 }' reg/log | sort | uniq -c | awk '$1 > 2' | wc -l)" = 0 ]
 }
-
-@test "others can read the store at any moment of a pull, an import, a removal" {
-  hostile_registry reg
-  make_busybox_image
-  (
-    for number in 1 2 3 4 5 6; do
-      wb-pull -n -q --as "pulled:$number" "127.0.0.1:$registry_port/good/x" >/dev/null
-      wb-image import "$(busybox_tar)" "box:$number" -c "ENV N=$number" >/dev/null
-      wb-image rm "pulled:$number" >/dev/null
-    done
-    touch over
-  ) 3>&- &
-  local reads=0
-  until [ -e over ]; do
-    skopeo copy -q "oci:$WB_ROOT/images:docker.io/library/busybox:latest" dir:witness
-    umoci stat --image "$WB_ROOT/images:docker.io/library/busybox:latest" --json | jq -e '.history | length > 0' >/dev/null
-    reads=$((reads + 1))
-  done
-  wait
-  echo "$reads reads"
-  [ "$reads" -ge 2 ]
-}
