@@ -115,3 +115,28 @@ is_ours () {
     esac
   done
 }
+
+@test "an archive of docker before 1.10, as docker reads it" {
+  make_image
+  start_docker
+  wb save -o ours.tar mine:1
+  "${docker[@]}" load -q -i ours.tar
+  "${docker[@]}" tag mine:1 two:2
+  "${docker[@]}" save -o docker.tar mine:1 two:2
+  # Its newer form is the older one and a list.
+  mkdir old && tar -xf docker.tar -C old
+  rm old/manifest.json old/"${id#sha256:}.json"
+  tar -cf old.tar -C old .
+  rm -rf "$WB_ROOT"
+  [ "$(wb load -q -i old.tar | paste -sd' ')" = "mine:1 two:2" ]
+  "${docker[@]}" rmi mine:1 two:2 >/dev/null
+  "${docker[@]}" load -q -i old.tar
+  "${docker[@]}" image inspect two:2 >theirs.json
+  wb-image inspect two:2 >ours.json
+  for member in '.[0].RootFS.Layers' '.[0].Config.Cmd' '.[0].Config.Labels' '.[0].Architecture' '.[0].Os'; do
+    [ "$(jq -c "$member" ours.json)" = "$(jq -c "$member" theirs.json)" ]
+    [ "$(jq -c "$member" ours.json)" != null ]
+  done
+  [ "$(jq -c '.[0].RootFS.Layers' ours.json)" = "$diff_ids" ]
+  [ "$(wb-image inspect mine:1 | jq -r '.[0].Id')" = "$(jq -r '.[0].Id' ours.json)" ]
+}

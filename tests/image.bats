@@ -217,12 +217,23 @@ hint: remove the container first, or use -f to take only the name away" ]
   repack linked . && rm "work/$config" && ln -s /etc/passwd "work/$config" && tar -cf linked.tar -C work .
   repack fifo . && rm "work/$layer" && mkfifo "work/$layer" && tar -cf fifo.tar -C work .
   repack wrong-blob-name . && mv "work/$layer" work/blobs/sha256/..%2f..%2fetc && tar -cf wrong-blob-name.tar -C work .
+  # legacy NAME JSON: docker's oldest form, with one layer `a`.
+  legacy () {
+    rm -rf old && mkdir -p old/a && echo '{"old":{"1":"a"}}' >old/repositories
+    echo "$2" >old/a/json && cp "work/$layer" old/a/layer.tar
+    tar -cf "$1.tar" -C old .
+  }
+  rm -rf work && mkdir work && tar -xf good.tar -C work
+  legacy legacy-loop '{"parent":"a"}'
+  legacy legacy-outside '{"parent":"../../../../etc"}'
+  legacy legacy-nonsense '[]'
+  legacy legacy-no-layer '{}' && tar --delete -f legacy-no-layer.tar ./a/layer.tar
   head -c 500000 good.tar >cut.tar
   head -c 100000 /dev/urandom >noise.tar
   : >nothing.tar
   busybox_tar >/dev/null && cp "$(busybox_tar)" rootfs.tar
   for archive in config-outside layer-outside layer-twice no-layer bad-name empty no-list flipped linked fifo \
-    wrong-blob-name cut noise nothing rootfs; do
+    wrong-blob-name legacy-loop legacy-outside legacy-nonsense legacy-no-layer cut noise nothing rootfs; do
     WB_COMMAND_TIMEOUT=20 run --separate-stderr timeout 20 wb-image load -i "$archive.tar"
     [ "$status" = 1 ] || [ "$status" = 2 ] || { echo "$archive: $status $output $stderr" >&2 && false; }
     [ "$(grep -vc '^hint: ' <<<"$stderr")" = 1 ] || { echo "$archive: $stderr" >&2 && false; }

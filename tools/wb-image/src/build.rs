@@ -33,20 +33,29 @@ pub fn store(
     name: Option<&str>,
 ) -> Result<Digest, Error> {
     let bytes = serde_json::to_vec(config).context(|| "image configuration")?;
-    let id = store.write_blob(&bytes)?;
+    let (mut entry, manifest) = write(store, &bytes, layers)?;
+    entry.platform = Some(config.platform());
+    add(store, &entry, name)?;
+    Ok(manifest.config.digest)
+}
+
+/// Writes the configuration `config` and a manifest of it and of `layers`; the image is not in the index yet.
+pub fn write(
+    store: &ImageStore,
+    config: &[u8],
+    layers: Vec<Descriptor>,
+) -> Result<(Descriptor, Manifest), Error> {
+    let id = store.write_blob(config)?;
     let manifest = Manifest {
         schema_version: 2,
         media_type: Some(media::OCI_MANIFEST.to_owned()),
-        config: Descriptor::new(media::OCI_CONFIG, id.clone(), bytes.len() as u64),
+        config: Descriptor::new(media::OCI_CONFIG, id, config.len() as u64),
         layers,
         other: serde_json::Map::new(),
     };
     let bytes = serde_json::to_vec(&manifest).context(|| "image manifest")?;
     let digest = store.write_blob(&bytes)?;
-    let mut entry = Descriptor::new(media::OCI_MANIFEST, digest, bytes.len() as u64);
-    entry.platform = Some(config.platform());
-    add(store, &entry, name)?;
-    Ok(id)
+    Ok((Descriptor::new(media::OCI_MANIFEST, digest, bytes.len() as u64), manifest))
 }
 
 /// Puts an image into the index, under a name or without one.

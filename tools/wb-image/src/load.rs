@@ -4,6 +4,7 @@
 //! the blobs mean. Nothing is ever extracted to a path the archive names.
 
 mod archive;
+mod legacy;
 
 use crate::layer::{Unpacker, Wrapping};
 use crate::{build, names, out};
@@ -17,7 +18,7 @@ use wb_doc::{Context, Error, LayerLimits};
 use wb_store::Place;
 use wb_store::image::{
     Descriptor, ImageConfig, ImageStore, Index, MAX_LAYERS, Manifest, Platform, REF_NAME, Reference,
-    SOURCE_DIGEST, media, resolve,
+    SOURCE_DIGEST, resolve,
 };
 
 /// Take images out of an archive of `save`, docker, podman or skopeo
@@ -96,9 +97,8 @@ fn load(
         from_docker(store, archive, list)?
     } else if let Some(index) = archive.small("index.json") {
         from_layout(store, index, platform)?
-    } else if archive.small("repositories").is_some() {
-        return Err(Error::new("an archive of docker before 1.10")
-            .hint("load it with docker and save it again, or: skopeo copy"));
+    } else if let Some(repositories) = archive.small("repositories") {
+        legacy::images(store, archive, repositories)?
     } else {
         return Err(Error::new("no image archive: neither manifest.json nor index.json in it")
             .hint("a root file system is imported: wb import FILE NAME"));
@@ -170,16 +170,7 @@ fn docker_image(store: &ImageStore, archive: &Archive, image: &DockerImage) -> R
             return Err(Error::new(format!("layer {told}: its content has another digest")));
         }
     }
-    let id = store.write_blob(&bytes)?;
-    let manifest = Manifest {
-        schema_version: 2,
-        media_type: Some(media::OCI_MANIFEST.to_owned()),
-        config: Descriptor::new(media::OCI_CONFIG, id, bytes.len() as u64),
-        layers,
-        other: serde_json::Map::new(),
-    };
-    let bytes = serde_json::to_vec(&manifest).context(|| "image manifest")?;
-    let mut entry = Descriptor::new(media::OCI_MANIFEST, store.write_blob(&bytes)?, bytes.len() as u64);
+    let (mut entry, manifest) = build::write(store, &bytes, layers)?;
     // The manifest it was saved with, if the archive has it, keeps the digest registries know.
     if let Some(index) = archive.small("index.json").and_then(|bytes| serde_json::from_slice(bytes).ok()) {
         if let Some(original) = original(store, &index, &manifest) {

@@ -18,7 +18,7 @@ const MAX_ENTRIES: usize = 100_000;
 pub struct Archive {
     small: HashMap<String, Vec<u8>>,
     blobs: HashMap<Digest, u64>,
-    /// docker's older layers, `<id>/layer.tar`.
+    /// docker's older layers, `<id>/layer.tar`, each with an `<id>/json`.
     layers: HashMap<String, layer::Layer>,
     /// Symbolic and hard links: docker writes a layer that two images share only once.
     links: HashMap<String, String>,
@@ -64,7 +64,7 @@ impl Archive {
             } else if has_ending(&path, "tar") {
                 let layer = layer::store(store, &mut entry, limits).map_err(|error| error.within(shown()))?;
                 archive.layers.insert(path, layer);
-            } else if has_ending(&path, "json") || !path.contains('/') {
+            } else if has_ending(&path, "json") || path.ends_with("/json") || !path.contains('/') {
                 small_bytes += size;
                 if size > MAX_SMALL_BYTES || small_bytes > MAX_ALL_SMALL_BYTES {
                     return Err(Error::new(format!("{}: {size} bytes are too many", shown())));
