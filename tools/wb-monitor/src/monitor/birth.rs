@@ -5,9 +5,10 @@ use super::stdio;
 use nix::errno::Errno;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use wb_doc::chain::Report;
 use wb_doc::{Context, Document, Error, Failure};
-use wb_sys::{child, memfd, pipe, process};
+use wb_sys::{child, memfd, pipe, process, program};
 
 /// A report is a line; more than this is no report.
 const MAX_STATUS_BYTES: usize = 64 << 10;
@@ -37,7 +38,7 @@ impl Birth {
         let fds = [&theirs[0], &theirs[1], &theirs[2], &document, &writer];
         child::fork("the chain that becomes the container", || {
             let errno = match place_all(fds) {
-                Ok(()) => process::exec(chain, "the first program of the chain"),
+                Ok(()) => become_first(chain),
                 Err(errno) => errno,
             };
             let name = chain.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
@@ -89,6 +90,22 @@ impl Birth {
 
     fn fail(&mut self, error: &Error) {
         self.failure.get_or_insert(Failure::new("wb-monitor", "run", &error.clone().code(125)));
+    }
+}
+
+/// Becomes the first program of the chain; returns only the failure.
+///
+/// wb-nsenter wants to be where nobody in the container can write to its file, and executes itself once more if it is
+/// not: started from there it need not.
+fn become_first(chain: &[OsString]) -> Errno {
+    let why = "the first program of the chain";
+    let enters = chain.first().filter(|word| Path::new(word).file_name() == Some("wb-nsenter".as_ref()));
+    let opened =
+        enters.and_then(|word| program::find(word).and_then(|path| program::open_detached(&path)).ok());
+    match opened {
+        Some(program) => program::exec_fd(program, chain, why),
+        // Without the privilege it sees to it by itself.
+        None => process::exec(chain, why),
     }
 }
 
