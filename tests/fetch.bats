@@ -186,3 +186,25 @@ END
   # Nobody was asked three times.
   [ "$(awk '{ print $3 }' reg/log | sort | uniq -c | awk '$1 > 2' | wc -l)" = 0 ]
 }
+
+@test "others can read the store at any moment of a pull, an import, a removal" {
+  hostile_registry reg
+  make_busybox_image
+  # shellcheck disable=SC2016 # the inner shell's arguments
+  bash -ec 'for number in 1 2 3; do
+      wb-pull -n -q --as "pulled:$number" "$1" >/dev/null
+      wb-image import "$2" "box:$number" -c "ENV N=$number" >/dev/null
+      wb-image rm "pulled:$number" >/dev/null
+    done' - "127.0.0.1:$registry_port/good/x" "$(busybox_tar)" 3>&- &
+  local changes=$! reads=0
+  # Once it has ended too: there is one reading at least.
+  while
+    umoci stat --image "$WB_ROOT/images:docker.io/library/busybox:latest" --json | jq -e '.history | length > 0' >/dev/null
+    skopeo inspect --raw "oci:$WB_ROOT/images:docker.io/library/busybox:latest" >/dev/null
+    reads=$((reads + 1))
+    kill -0 "$changes" 2>/dev/null
+  do :; done
+  wait "$changes"
+  echo "$reads reads"
+  [ "$(wb-image list --json | jq '[.[].names[]] | length')" = 4 ]
+}

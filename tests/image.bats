@@ -327,3 +327,22 @@ hint: remove the container first, or use -f to take only the name away" ]
   rm "$WB_ROOT/images/index.json" && ln -s /etc/passwd "$WB_ROOT/images/index.json"
   must_fail 1 wb-image list
 }
+
+@test "the commands by docker's names: a day with an image" {
+  mkdir -p tree/bin && cp /bin/busybox tree/bin/sh && echo one >tree/file
+  wb import tree app:1 --change 'CMD ["sh"]' >id
+  wb tag app:1 team/app:2
+  [ "$(wb images -q --no-trunc)" = "$(cat id)" ]
+  [ "$(wb images --json | jq -c '.[0].names | sort')" = '["app:1","team/app:2"]' ]
+  [ "$(wb history app:1 --json | jq length)" = 1 ]
+  wb save -o app.tar app:1 team/app:2
+  [ "$(wb rmi app:1 team/app:2 | sort | paste -sd' ')" = "Deleted: $(cat id) Untagged: app:1 Untagged: team/app:2" ]
+  [ "$(wb images --json)" = "[]" ]
+  wb load -i app.tar >/dev/null
+  # Before it was gone and after it came back it is one image, to the other programs too.
+  [ "$(wb images -q --no-trunc)" = "$(cat id)" ]
+  [ "sha256:$(skopeo inspect --config --raw "oci:$WB_ROOT/images:docker.io/team/app:2" | sha256sum | cut -d' ' -f1)" = "$(cat id)" ]
+  skopeo copy -q "oci:$WB_ROOT/images:docker.io/team/app:2" oci:other:app
+  [ "$(wb-pull -n -q --as back:1 --print id oci:other:app)" = "$(cat id)" ]
+  [ "$(wb-image list --json | jq -c '.[0].names | sort')" = '["app:1","back:1","team/app:2"]' ]
+}
