@@ -101,17 +101,21 @@ END
   done
 }
 
-# Reads strace -y -f of $1: each rename to a blob, layer index or the like must follow a sync of what is renamed.
+# Of strace -f -y in $1: what becomes a blob or the index was synced before, and the names of the blobs before the index.
 in_order () {
   python3 - "$1" <<'END'
 import re, sys
-synced, blobs, index = set(), 0, 0
+synced, begun, blobs, index = set(), {}, 0, 0
 for line in open(sys.argv[1]):
-    done = re.search(r"\b(?:fsync|fdatasync)\(\d+<([^>]*)>\) += 0", line)
-    if done:
-        synced.add(done[1])
-    moved = re.search(r'\brename(?:at2?)?\((?:[^"]*, )?"([^"]*)", (?:[^"]*, )?"([^"]*)".* = 0', line)
-    if not moved:
+    # Of several threads strace tells the beginning of a call and its end apart.
+    thread = line.split()[0]
+    sync = re.search(r"\b(?:fsync|fdatasync)\(\d+<([^>]*)>", line)
+    if sync:
+        begun[thread] = sync[1]
+    if re.search(r"\b(?:fsync|fdatasync)(?:\(\d+<[^>]*>| resumed>)\) += 0", line):
+        synced.add(begun.pop(thread))
+    moved = re.search(r'\brename(?:at2?)?\((?:[^"]*, )?"([^"]*)", (?:[^"]*, )?"([^"]*)"', line)
+    if not moved or " = -1 " in line:
         continue
     source, target = moved[1], moved[2]
     if "/blobs/sha256/" in target:
