@@ -64,6 +64,24 @@ own_tools () {
   must_fail 1 grep GOT said
 }
 
+@test "no program of the container is run by our tools, whatever its name" {
+  hostile_image evil 'mkdir evil; for name in tar gzip sh cp ip nft mount wb-confine wb-rootfs wb-nsenter; do
+    printf "#!/bin/busybox sh\necho \$0 >>/hit\n" >evil/$name; chmod 755 evil/$name; done' -c 'ENV PATH=/evil:/bin'
+  wb run -d --name c --net none -v "$attacker:/attacker:ro" evil /bin/busybox sleep 1000 >/dev/null
+  for n in 1 2 3; do [ "$(wb exec c /attacker call 39)" = 0 ]; done
+  echo text >file
+  wb cp file c:/tmp/file
+  wb cp c:/tmp/file back
+  wb export c >c.tar
+  wb diff c >changes
+  wb commit c committed >/dev/null
+  wb top c >table
+  must_fail 1 wb exec c /bin/busybox test -e /hit
+  # The control: they would have been found.
+  wb exec c tar
+  [ "$(wb exec c /bin/busybox cat /hit)" = /evil/tar ]
+}
+
 @test "a chroot is left by the known way; the root of a container is not" {
   hostname >mine
   wb run --rm --net none -v "$attacker:/attacker:ro" busybox /attacker escape >found
