@@ -38,6 +38,10 @@ teardown () {
   [ "$(grep -c execve calls)" = 1 ]
   must_fail 1 grep -E 'clone|fork' calls
   [ "$(grep -c sendto calls)" -le 9 ]
+  # One queue each way from the start: the kernel has nothing to take back and to wait for (synchronize_rcu).
+  [ "$(ip -n b -j -d link show eth0 | jq -c '.[0] | [.num_tx_queues, .num_rx_queues]')" = '[1,1]' ]
+  host ip -j -d link show type veth | jq -e 'map(select(.ifname | test("^wb[0-9a-f]{12}$"))) |
+    length == 2 and all(.num_tx_queues == 1 and .num_rx_queues == 1)'
   # What the tool says of itself is what strace saw.
   host wb-ipam -n add --id c | WB_TRACE=1 host wb-netns add 2>trace >/dev/null
   [ "$(grep -c 'sendto(NETLINK' trace)" = "$(grep -c sendto calls)" ]
@@ -290,6 +294,42 @@ NFT
   [[ $(inside near nc -w 2 2001:db8::1 8080 </dev/null) = "web "* ]]
   [ -z "$(ip -n web -4 addr show dev eth0)" ]
   unplug web near
+}
+
+# without_ipv6 CMD…: CMD on that host, as if the kernel had been booted with ipv6.disable=1: there is nothing to
+# configure it. Only /proc is private, so that network namespaces made there are bound for everybody.
+without_ipv6 () {
+  # shellcheck disable=SC2016 # for the shell inside
+  host unshare --mount --propagation unchanged sh -euc 'mount --make-rprivate /proc
+    exec 5</proc/sys/net/ipv4
+    mount -t tmpfs none /proc/sys/net
+    mkdir /proc/sys/net/ipv4
+    mount --no-canonicalize --bind /proc/self/fd/5 /proc/sys/net/ipv4
+    exec 5<&-
+    exec "$@"' - "$@"
+}
+
+@test "a host booted without IPv6: nothing of it is asked for, and a network that needs it says so" {
+  network bridge
+  network six --subnet fd00:79::/64
+  for id in a b; do
+    echo $id >>"$WB_SCRATCH/plugged"
+    host wb-ipam -n add --id $id | jq -c '.wb.network.ports = [{"hostPort":0,"containerPort":80}]' >$id.json
+    WB_TRACE=$WB_SCRATCH/trace without_ipv6 wb-netns add <$id.json >$id.made
+    [ -s trace ]
+    must_fail 1 grep -E 'addrgenmode|/ipv6/' trace
+  done
+  inside a ping -c 1 -W 2 198.51.100.1
+  inside a ping -c 1 -W 2 "$(address_of b)"
+  serve a 80 web
+  [ "$(outside nc -w 2 203.0.113.1 "$(jq '.wb.network.ports[0].hostPort' a.made)" </dev/null)" = "web 203.0.113.2" ]
+  host wb-ipam -n add --id c --network six >c.json
+  must_fail 1 without_ipv6 wb-netns add <c.json
+  [ "${stderr%%: IPv6*}" = "wb-netns: add: bridge $(jq -r '.plugins[0].bridge' "$WB_ROOT/networks/six.conflist")" ]
+  [[ $stderr = *'Address family not supported by protocol (EAFNOSUPPORT)
+hint: the host was booted without IPv6' ]]
+  [ ! -e /run/netns/c ]
+  unplug a b c
 }
 
 @test "UDP, ranges, and ports the kernel chooses" {

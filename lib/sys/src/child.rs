@@ -91,6 +91,22 @@ pub fn close_range(first: u32, last: u32) -> Result<()> {
     }
 }
 
+/// Closes every descriptor but these and the trace's own, as far as that can be done. Nothing in the program may own
+/// one of the others.
+pub fn close_all_but(keep: &[BorrowedFd]) -> Result<()> {
+    let mut keep: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd().unsigned_abs()).collect();
+    keep.sort_unstable();
+    let mut first = 0;
+    let mut closed = Ok(());
+    for fd in keep {
+        if fd > first {
+            closed = closed.and(close_range(first, fd - 1));
+        }
+        first = fd + 1;
+    }
+    closed.and(close_range(first, u32::MAX))
+}
+
 fn close_all(first: u32, last: u32) -> Result<()> {
     call(
         "nothing that was left open for us stays open",

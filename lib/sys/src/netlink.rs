@@ -8,6 +8,7 @@ use crate::{Errno, Result};
 use netlink_packet_core::Emitable;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// The length of `struct nlmsghdr`.
 const HEADER_LEN: usize = 16;
@@ -258,6 +259,12 @@ impl Netlink {
                 rest = next;
             }
         }
+    }
+}
+
+impl AsFd for Netlink {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

@@ -1,7 +1,7 @@
 //! A process that only keeps something open: as small as a process can be.
 
 use crate::trace::{self, before};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The registers and frames of what still runs lie within this much of the top of the stack.
 const STACK_IN_USE: usize = 8 << 10;
@@ -17,17 +17,9 @@ pub fn forever(fds: &[OwnedFd]) -> ! {
     before("a process that only holds on to sockets", || "ppoll(NULL, 0, NULL, NULL)".into());
     // It outlives everybody who reads the trace.
     trace::end();
-    let mut keep: Vec<i32> = fds.iter().map(AsRawFd::as_raw_fd).collect();
-    keep.sort_unstable();
-    let mut first = 0;
-    for fd in keep {
-        if fd > first {
-            // What cannot be closed stays open: no reason to let go of the sockets.
-            crate::child::close_range(first.unsigned_abs(), (fd - 1).unsigned_abs()).ok();
-        }
-        first = fd + 1;
-    }
-    crate::child::close_range(first.unsigned_abs(), u32::MAX).ok();
+    let keep: Vec<BorrowedFd> = fds.iter().map(AsFd::as_fd).collect();
+    // What cannot be closed stays open: no reason to let go of the sockets.
+    crate::child::close_all_but(&keep).ok();
     let (ranges, count) = written_pages();
     // From here on not even libc is called: its addresses are in pages that go.
     for (start, length) in ranges.iter().take(count) {

@@ -86,6 +86,10 @@ pub struct Veth<'a> {
     pub mtu: Option<u32>,
 }
 
+/// One queue each way, which a veth has in any case: unless it is said, the kernel makes as many as processors, takes
+/// all but one away again, and waits for whoever might have seen them (`synchronize_rcu`), once for each end.
+const ONE_QUEUE: [LinkAttribute; 2] = [LinkAttribute::NumTxQueues(1), LinkAttribute::NumRxQueues(1)];
+
 /// One message makes both ends and plugs one into the bridge.
 pub fn new_veth(veth: &Veth) -> Request {
     let mut peer = LinkMessage::default();
@@ -94,10 +98,12 @@ pub fn new_veth(veth: &Veth) -> Request {
         LinkAttribute::NetNsFd(veth.netns.as_raw_fd()),
         LinkAttribute::Address(veth.mac.to_vec()),
     ];
+    peer.attributes.extend(ONE_QUEUE);
     peer.attributes.extend(veth.mtu.map(LinkAttribute::Mtu));
     let mut message = LinkMessage::default();
     message.attributes =
         vec![LinkAttribute::IfName(veth.host.to_owned()), LinkAttribute::Controller(veth.bridge)];
+    message.attributes.extend(ONE_QUEUE);
     message.attributes.extend(veth.mtu.map(LinkAttribute::Mtu));
     message.attributes.push(LinkAttribute::LinkInfo(vec![
         LinkInfo::Kind(InfoKind::Veth),

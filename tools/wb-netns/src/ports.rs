@@ -182,6 +182,7 @@ pub fn withdraw(place: &Place, id: &str) -> Result<(), Error> {
     };
     let netfilter = Netlink::open(Protocol::Netfilter).context(|| "nfnetlink")?;
     publish::withdraw(&netfilter, &place.machine_name("wb"), id)?;
+    leave_open(netfilter)?;
     // A file that is no longer whole names nobody.
     if let Ok(holder) = serde_json::from_slice::<Holder>(&text) {
         end(&holder).context(|| "the holder of the ports")?;
@@ -192,6 +193,22 @@ pub fn withdraw(place: &Place, id: &str) -> Result<(), Error> {
         }
         _ => Ok(()),
     }
+}
+
+/// Whoever closes a netfilter socket last, after something was deleted, waits until the kernel has freed it (a grace
+/// period, some 15 ms). That is left to a process that nobody waits for.
+fn leave_open(netfilter: Netlink) -> Result<(), Error> {
+    let (reader, writer) = pipe::pipe().context(|| "pipe")?;
+    child::fork("closes the socket after us, for which the kernel makes it wait", || {
+        // The pipes of a pipeline above all, which others read to their end.
+        let alone = child::close_all_but(&[netfilter.as_fd(), reader.as_fd()]);
+        let ended = alone.and_then(|()| pipe::read(&reader, &mut [0]));
+        i32::from(ended.is_err())
+    })
+    .context(|| "fork")?;
+    drop(netfilter);
+    drop(writer);
+    Ok(())
 }
 
 /// Whose ports are held by a process that lives.
