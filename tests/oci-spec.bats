@@ -524,6 +524,48 @@ END
   done
 }
 
+@test "config-linux.md, Seccomp: SCMP_ACT_NOTIFY, the listener sent with the state" {
+  cat >agent.py <<'END'
+import array, fcntl, json, os, socket, struct, sys
+server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+server.bind('agent.sock')
+server.listen()
+for turn in range(int(sys.argv[1])):
+    connection, _ = server.accept()
+    message, control, _, _ = connection.recvmsg(65536, socket.CMSG_SPACE(4))
+    with open('state', 'wb') as file:
+        file.write(message)
+    listener = array.array('i', control[0][2])[0]
+    notification = bytearray(80)
+    fcntl.ioctl(listener, 0xC0502100, notification)
+    identity, pid = struct.unpack_from('QI', notification)
+    with open('asked', 'w') as file:
+        file.write(str(pid))
+    # The caller is told that it has been done.
+    fcntl.ioctl(listener, 0xC0182101, bytearray(struct.pack('Qqii', identity, 0, 0, 0)))
+END
+  python3 agent.py 2 2>agent.err &
+  local agent=$!
+  eventually 10 test -S agent.sock
+  script 'mkdir /tmp/x && echo made; ls /tmp; sleep 300'
+  configure '.root.readonly = false | .annotations = {"a": "b"} | .linux.seccomp = {defaultAction: "SCMP_ACT_ALLOW", listenerPath: $path, listenerMetadata: "words",
+    syscalls: [{names: ["mkdir", "mkdirat"], action: "SCMP_ACT_NOTIFY"}]}' --arg path "$WB_SCRATCH/agent.sock"
+  create one
+  wb-oci start one
+  eventually 10 test -s asked
+  [ "$(jq -c '[.fds, .pid, .metadata, .state.id, .state.pid, .state.bundle, .state.annotations]' state)" = \
+    "[[\"seccompFd\"],$(pid_of one),\"words\",\"one\",$(pid_of one),\"$bundle\",{\"a\":\"b\"}]" ]
+  eventually 10 grep -q made create.out
+  [ ! -e "$bundle/rootfs/tmp/x" ]
+  # A program more in the container has a listener of its own.
+  [ "$(within 30 wb-oci exec one sh -c 'mkdir /tmp/y && echo told')" = told ]
+  [ ! -e "$bundle/rootfs/tmp/y" ]
+  wait $agent
+  wb-oci delete --force one
+  must_fail 1 run_it two
+  [[ $stderr = *listenerPath* ]]
+}
+
 @test "runtime.md, Errors: what fails late leaves nothing behind" {
   script true
   for bad in '.linux.sysctl = {"net.ipv4.nosuch": "1"}' '.linux.resources = {cpu: {quota: 1}}' '.process.cwd = "/proc/self/fd/3"' \

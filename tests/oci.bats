@@ -124,6 +124,30 @@ command_of () { tr '\0' ' ' <"/proc/$(pid_of "$1")/cmdline"; }
   [ -z "$(wb_cgroups)" ]
 }
 
+# What a killed maker has started may be on its way still.
+is_settled () {
+  case $(status_of "$1" 2>/dev/null) in
+  created | stopped | '') ;;
+  *) false ;;
+  esac
+}
+
+@test "one who makes a container is killed: nothing runs, and delete --force takes the rest away" {
+  sleeper
+  local n
+  for n in 1 2 3 4 5 6; do
+    wb-oci create --bundle "$bundle" "c$n" >/dev/null 2>&1 3>&- </dev/null &
+    local maker=$!
+    sleep 0.0$n
+    kill -KILL $maker 2>/dev/null || true
+    wait $maker || true
+    eventually 5 is_settled "c$n"
+    wb-oci delete --force "c$n"
+  done
+  [ -z "$(wb-oci list -q)" ]
+  [ -z "$(wb_cgroups)" ]
+}
+
 @test "exec: streams, status, user, environment, directory, and a process from a file" {
   sleeper
   create one

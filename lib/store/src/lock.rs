@@ -3,6 +3,7 @@
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{File, OpenOptions};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use wb_doc::{Context, Error};
@@ -10,6 +11,13 @@ use wb_doc::{Context, Error};
 /// A held lock; dropped, it is free again.
 #[derive(Debug)]
 pub struct Lock(Flock<File>);
+
+impl AsFd for Lock {
+    /// Its descriptor: a program that inherits it holds the lock, too.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 impl Lock {
     /// Waits for the exclusive lock on `path`, making the file where it is missing.

@@ -11,7 +11,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 /// What a clone is to be made of.
 #[derive(Debug, Clone, Copy)]
 pub struct Clone3<'a> {
-    /// The new namespaces.
+    /// The new namespaces; other flags of clone(2) may be among them.
     pub namespaces: CloneFlags,
     /// Whether the new process is a sibling, a child of the caller's parent (`CLONE_PARENT`).
     pub sibling: bool,

@@ -1,8 +1,13 @@
 //! seccomp(2): a filter over the system calls of this process and its descendants.
 
+use crate::clone::{Clone3, Cloned, clone3, exit_now};
 use crate::trace::call;
-use crate::{Errno, Result};
+use crate::{Errno, Result, socket};
 use nix::libc;
+use nix::sched::CloneFlags;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
 
 /// One instruction of classic BPF: `struct sock_filter` of linux/filter.h.
 #[repr(C)]
@@ -27,6 +32,10 @@ struct Program {
 
 /// Puts a filter in force, for good (`SECCOMP_SET_MODE_FILTER`). It takes `no_new_privs` or CAP_SYS_ADMIN.
 pub fn load(program: &[Instruction], flags: u32) -> Result<()> {
+    set_mode(program, flags).map(drop)
+}
+
+fn set_mode(program: &[Instruction], flags: u32) -> Result<i32> {
     let length = u16::try_from(program.len()).map_err(|_| Errno::EINVAL)?;
     call(
         "only these system calls from here on",
@@ -36,7 +45,75 @@ pub fn load(program: &[Instruction], flags: u32) -> Result<()> {
             let (mode, pointer) = (libc::SECCOMP_SET_MODE_FILTER, std::ptr::from_ref(&program));
             // SAFETY: the kernel copies `length` instructions, which live through the call.
             let result = unsafe { libc::syscall(libc::SYS_seccomp, mode, flags, pointer) };
-            Errno::result(result).map(drop)
+            i32::try_from(Errno::result(result)?).map_err(|_| Errno::EOVERFLOW)
         },
     )
+}
+
+/// linux/seccomp.h; the first makes no sense for a process of one thread, and not together with the second.
+const FLAG_TSYNC: u32 = 1 << 0;
+const FLAG_NEW_LISTENER: u32 = 1 << 3;
+
+/// What two processes tell each other without a system call, since one of them may have none left to itself.
+#[derive(Default)]
+struct Told {
+    /// The listener's descriptor plus one, -1 where there will be none.
+    listener: AtomicI32,
+    /// 1 when it has been handed over, else minus the errno.
+    outcome: AtomicI32,
+}
+
+/// As [`load`], and hands the listener for `SECCOMP_RET_USER_NOTIF` (Linux 5.0) to whoever is at the other end of
+/// `connection`, with `message`.
+///
+/// From the moment the filter is in force any call of this process may wait for that listener. So another process,
+/// which shares the descriptors and not the filter, sends it. Neither owns the connection, which both would close.
+pub fn load_listened(
+    program: &[Instruction],
+    flags: u32,
+    connection: BorrowedFd<'_>,
+    message: &[u8],
+) -> Result<()> {
+    let told = shared()?;
+    let what = Clone3 { namespaces: CloneFlags::CLONE_FILES, sibling: false, cgroup: None };
+    let Cloned::Parent(helper) = clone3(what, "hands the listener over")? else {
+        hand_over(told, connection, message);
+        exit_now(0)
+    };
+    let loaded = set_mode(program, (flags & !FLAG_TSYNC) | FLAG_NEW_LISTENER);
+    told.listener.store(loaded.map_or(-1, |fd| fd + 1), Ordering::Release);
+    let outcome = loop {
+        match told.outcome.load(Ordering::Acquire) {
+            0 => std::hint::spin_loop(),
+            outcome => break outcome,
+        }
+    };
+    crate::process::wait(helper)?;
+    loaded?;
+    if outcome == 1 { Ok(()) } else { Err(Errno::from_raw(-outcome)) }
+}
+
+fn hand_over(told: &Told, connection: BorrowedFd<'_>, message: &[u8]) {
+    // Whoever waits for the outcome does not die without being noticed.
+    crate::credentials::set_parent_death_signal(nix::sys::signal::Signal::SIGKILL).ok();
+    let listener = loop {
+        match told.listener.load(Ordering::Acquire) {
+            0 => std::thread::sleep(Duration::from_micros(50)),
+            other => break other,
+        }
+    };
+    let sent = if listener > 0 { socket::send(connection, message, &[listener - 1]) } else { Ok(()) };
+    told.outcome.store(sent.map_or_else(|errno| -(errno as i32), |()| 1), Ordering::Release);
+}
+
+/// A page that stays shared over a clone; it goes with the process.
+fn shared() -> Result<&'static Told> {
+    use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
+    let length = std::num::NonZeroUsize::new(size_of::<Told>()).ok_or(Errno::EINVAL)?;
+    let flags = MapFlags::MAP_SHARED;
+    // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
+    let page = unsafe { mmap_anonymous(None, length, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, flags) }?;
+    // SAFETY: the mapping is page-aligned, as large as the structure, zeroed, which is a valid value of it, and is
+    // never unmapped.
+    Ok(unsafe { page.cast::<Told>().as_ref() })
 }

@@ -51,6 +51,9 @@ enum Verb {
         /// Refuse a cgroup that is there with processes in it, or frozen
         #[arg(long)]
         vacant: bool,
+        /// Use these controllers too, where the machine has them
+        #[arg(long, value_name = "LIST", value_delimiter = ',')]
+        also: Vec<String>,
         #[command(flatten)]
         limits: LimitFlags,
     },
@@ -85,7 +88,11 @@ enum Verb {
     /// Kill every process
     Kill,
     /// Remove the cgroup; what still runs in it is killed
-    Delete,
+    Delete {
+        /// Leave a cgroup alone that has processes in it, or is frozen
+        #[arg(long)]
+        vacant: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -101,9 +108,9 @@ fn run(cli: &Cli) -> Result<ExitCode, Error> {
         Ok(filter.run(&cli.filter, |document| context.identify(document).and_then(|()| each(document))))
     };
     match &cli.verb {
-        Verb::Create { vacant, limits } => {
-            filter(Filter::doing(TOOL, "create"), &mut |document| context.create(document, limits, *vacant))
-        }
+        Verb::Create { vacant, also, limits } => filter(Filter::doing(TOOL, "create"), &mut |document| {
+            context.create(document, limits, *vacant, also)
+        }),
         Verb::Set(flags) => filter(Filter::doing(TOOL, "set"), &mut |document| context.set(document, flags)),
         Verb::Enter { name, command } => context.enter(name, command),
         Verb::Stat => filter(Filter::doing(TOOL, "stat"), &mut |document| {
@@ -132,8 +139,11 @@ fn run(cli: &Cli) -> Result<ExitCode, Error> {
         Verb::Kill => filter(Filter::undoing(TOOL, "kill"), &mut |document| {
             end::kill(&Group::existing(&context.hierarchies, &context.path(document)?))
         }),
-        Verb::Delete => filter(Filter::undoing(TOOL, "delete"), &mut |document| {
-            end::delete(&Group::existing(&context.hierarchies, &context.path(document)?), &context.parent())?;
+        Verb::Delete { vacant } => filter(Filter::undoing(TOOL, "delete"), &mut |document| {
+            let group = Group::existing(&context.hierarchies, &context.path(document)?);
+            if !vacant || end::is_vacant(&group).is_ok() {
+                end::delete(&group, &context.parent())?;
+            }
             document.remove("/wb/cgroup");
             Ok(())
         }),
@@ -170,7 +180,13 @@ impl Context {
         if group.paths.is_empty() { Err(end::no_group()) } else { Ok(group) }
     }
 
-    fn create(&self, document: &mut Document, flags: &LimitFlags, vacant: bool) -> Result<(), Error> {
+    fn create(
+        &self,
+        document: &mut Document,
+        flags: &LimitFlags,
+        vacant: bool,
+        also: &[String],
+    ) -> Result<(), Error> {
         flags.apply(document)?;
         let path = self.path(document)?;
         if vacant {
@@ -178,7 +194,8 @@ impl Context {
         }
         let resources = document.read::<Resources>("/linux/resources")?.unwrap_or_default();
         let writes = plan::plan(&resources, |controller| self.hierarchies.version_of(controller))?;
-        let asked = apply::controllers(&writes, &resources);
+        let mut asked = apply::controllers(&writes, &resources);
+        asked.extend(also.iter().filter(|name| self.hierarchies.v1.contains_key(*name)).cloned());
         let group = Group::plan(&self.hierarchies, &path, &asked)?;
         let made = group
             .make(&self.hierarchies, &asked)

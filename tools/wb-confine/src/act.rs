@@ -2,6 +2,7 @@
 
 use crate::identity::{self, Ids};
 use crate::plan::{Plan, Sets};
+use crate::seccomp::Handover;
 use crate::{Inherited, TOOL, directory, init, lookup};
 use nix::sys::stat::{Mode, SFlag};
 use std::convert::Infallible;
@@ -21,6 +22,8 @@ use wb_sys::{Errno, capability, child, credentials, fd, hook, process, procfs};
 pub fn act(plan: &Plan, inherited: &mut Inherited) -> Result<Infallible, Error> {
     // Nothing of the caller's is open from here on, so that no name in /proc leads out of the root.
     close_the_rest(plan.preserve_fds, inherited)?;
+    let handover = plan.seccomp.as_ref().map(|filter| filter.handover(inherited.listener.as_ref()));
+    let handover = handover.transpose()?.flatten();
     if plan.keyring {
         new_keyring()?;
     }
@@ -53,7 +56,7 @@ pub fn act(plan: &Plan, inherited: &mut Inherited) -> Result<Infallible, Error> 
     if plan.no_new_privs {
         credentials::no_new_privs().context(|| "no_new_privs")?;
     }
-    close_down(plan)?;
+    close_down(plan, handover)?;
     let exec = || {
         let errno = process::execve(&path[0], &argv, &variables, "the next program");
         lookup::refused(&plan.args[0], errno)
@@ -64,8 +67,8 @@ pub fn act(plan: &Plan, inherited: &mut Inherited) -> Result<Infallible, Error> 
 /// Closes every descriptor but the standard ones, those the next program is to have, and those still needed.
 fn close_the_rest(preserve: u32, inherited: &Inherited) -> Result<(), Error> {
     let number = |file: &Option<File>| file.as_ref().and_then(|file| u32::try_from(file.as_raw_fd()).ok());
-    let mut keep: Vec<u32> =
-        [number(&inherited.status), number(&inherited.start)].into_iter().flatten().collect();
+    let kept = [&inherited.status, &inherited.start, &inherited.listener];
+    let mut keep: Vec<u32> = kept.into_iter().filter_map(number).collect();
     keep.sort_unstable();
     let mut first = 3 + preserve;
     for kept in keep {
@@ -239,18 +242,18 @@ fn run_hooks(plan: &Plan) -> Result<(), Error> {
 }
 
 /// The filter and the capabilities: the last acts, so that the filter has to allow few calls of this tool.
-fn close_down(plan: &Plan) -> Result<(), Error> {
+fn close_down(plan: &Plan, handover: Option<Handover>) -> Result<(), Error> {
     match &plan.seccomp {
         None => set_capabilities(plan.capabilities),
         Some(filter) if plan.no_new_privs => {
             set_capabilities(plan.capabilities)?;
-            filter.load()
+            filter.load(handover)
         }
         Some(filter) => {
             // Without no_new_privs the filter takes CAP_SYS_ADMIN, which a change of uid has taken out of force.
             let permitted = capability::permitted().context(|| "capabilities")?;
             capability::set(permitted, permitted, Set::default()).context(|| "capabilities")?;
-            filter.load().map_err(|error| match error.raw_errno() {
+            filter.load(handover).map_err(|error| match error.raw_errno() {
                 Some(Errno::EACCES) => error.hint("it takes CAP_SYS_ADMIN, or no_new_privs"),
                 _ => error,
             })?;

@@ -20,6 +20,9 @@ pub struct Cli {
     /// Wait for a byte on this inherited file descriptor before becoming the next program
     #[arg(long, value_name = "FD")]
     pub start_fd: Option<i32>,
+    /// Receive the connection to the listener for SCMP_ACT_NOTIFY on this inherited socket
+    #[arg(long, value_name = "FD")]
+    pub seccomp_fd: Option<i32>,
     /// Add a capability, or ALL; more than one is possible
     #[arg(long, value_name = "CAP", value_delimiter = ',')]
     cap_add: Vec<String>,

@@ -24,11 +24,12 @@ struct Inherited {
     document: Option<Document>,
     status: Option<File>,
     start: Option<File>,
+    listener: Option<File>,
 }
 
 fn main() -> ExitCode {
     let cli = wb_doc::parse::<flags::Cli>();
-    let mut inherited = Inherited { document: None, status: None, start: None };
+    let mut inherited = Inherited { document: None, status: None, start: None, listener: None };
     let error = match take(&cli, &mut inherited) {
         Ok(()) => confine(&cli, &mut inherited),
         Err(error) => error,
@@ -44,6 +45,7 @@ fn take(cli: &flags::Cli, inherited: &mut Inherited) -> Result<(), Error> {
     };
     inherited.status = by_number("--status-fd", cli.chain.status_fd)?;
     inherited.start = by_number("--start-fd", cli.start_fd)?;
+    inherited.listener = by_number("--seccomp-fd", cli.seccomp_fd)?;
     if let Some(source) = cli.chain.source() {
         let read = |number| {
             let name = || format!("--doc {number}");

@@ -7,21 +7,32 @@ mod table;
 
 use profile::Profile;
 use serde_json::Value;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
 use wb_doc::{Context, Error};
 use wb_sys::seccomp::{self, Instruction};
+use wb_sys::socket;
+
+/// The connection to the listener for `SCMP_ACT_NOTIFY`, and the state it is told with the descriptor.
+pub type Handover = (OwnedFd, Vec<u8>);
+
+/// The state carries the annotations, which are nobody's to bound but the document's size.
+const MAX_MESSAGE_BYTES: usize = 128 << 10;
 
 /// A compiled profile.
 #[derive(Debug)]
 pub struct Filter {
     program: Vec<Instruction>,
     flags: u32,
+    notifies: bool,
 }
 
 impl Filter {
     /// Compiles `linux.seccomp`.
     pub fn of(profile: &Value) -> Result<Self, Error> {
         let profile = Profile::of(profile)?;
-        Ok(Self { program: compile::compile(&profile)?, flags: profile.flags })
+        let program = compile::compile(&profile)?;
+        Ok(Self { program, flags: profile.flags, notifies: profile.notifies })
     }
 
     /// The default profile for a container with these capabilities (`CAP_*` names).
@@ -32,12 +43,35 @@ impl Filter {
         if !cfg!(target_arch = "x86_64") || wb_doc::seccomp::opened_by(capabilities) != ["CAP_SYS_CHROOT"] {
             return Self::of(&wb_doc::seccomp::default_profile(capabilities));
         }
-        Ok(Self { program: kept::filter(), flags: 0 })
+        Ok(Self { program: kept::filter(), flags: 0, notifies: false })
     }
 
     /// Puts it in force, for this process and all that come from it. Without `no_new_privs` this takes CAP_SYS_ADMIN.
-    pub fn load(&self) -> Result<(), Error> {
-        seccomp::load(&self.program, self.flags).context(|| "seccomp filter")
+    /// Where it notifies, `handover` carries the connection to the listener and what it is told.
+    pub fn load(&self, handover: Option<Handover>) -> Result<(), Error> {
+        match handover.filter(|_| self.notifies) {
+            None => seccomp::load(&self.program, self.flags),
+            Some((connection, message)) => {
+                seccomp::load_listened(&self.program, self.flags, connection.as_fd(), &message)
+            }
+        }
+        .context(|| "seccomp filter")
+    }
+
+    /// Receives the connection from whoever prepared it; nothing where the filter does not notify.
+    pub fn handover(&self, prepared: Option<&File>) -> Result<Option<Handover>, Error> {
+        let name = || "linux.seccomp.listenerPath";
+        match (self.notifies, prepared) {
+            (false, _) => Ok(None),
+            (true, None) => Err(Error::new("linux.seccomp: SCMP_ACT_NOTIFY needs a listener: see wb-oci(8)")),
+            (true, Some(prepared)) => {
+                let mut message = vec![0; MAX_MESSAGE_BYTES];
+                let (length, mut fds) = socket::receive(prepared, &mut message).context(name)?;
+                message.truncate(length);
+                let connection = fds.pop().ok_or_else(|| Error::new(format!("{}: no connection", name())))?;
+                Ok(Some((connection, message)))
+            }
+        }
     }
 }
 

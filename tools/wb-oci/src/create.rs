@@ -4,6 +4,7 @@ use crate::bundle::{self, Extras};
 use crate::chain::{self, News, Numbers, Status};
 use crate::cli::{CreateArgs, RunArgs};
 use crate::console::{self, Console};
+use crate::listener::Listener;
 use crate::log::Log;
 use crate::record::{Container, Directory, Place};
 use crate::{end, start, tools};
@@ -16,7 +17,7 @@ use std::process::ExitCode;
 use wb_doc::{Context, Document, Error};
 use wb_store::lock::Lock;
 use wb_sys::signal::Signals;
-use wb_sys::{child, proc, socket};
+use wb_sys::{child, fd, proc};
 
 /// A container on its way.
 #[derive(Debug)]
@@ -26,7 +27,7 @@ struct Making {
     console: Option<Console>,
     numbers: Numbers,
     /// Held until the container is complete: whoever deletes it waits for that.
-    _lock: Lock,
+    lock: Lock,
 }
 
 /// Runs `create`.
@@ -92,7 +93,7 @@ fn begin(place: &Place, systemd: bool, args: &CreateArgs, stays: bool, log: &Log
     let document = bundle::read(&args.bundle, &args.id, extras, log)?;
     let numbers = Numbers::after(preserve_fds)?;
     let (directory, lock) = place.claim(&args.id)?;
-    let mut making = Making { directory, document, console: None, numbers, _lock: lock };
+    let mut making = Making { directory, document, console: None, numbers, lock };
     let prepared = making.prepare(args, stays, log);
     match prepared {
         Ok(()) => Ok(making),
@@ -111,7 +112,13 @@ fn begin(place: &Place, systemd: bool, args: &CreateArgs, stays: bool, log: &Log
 impl Making {
     fn prepare(&mut self, args: &CreateArgs, stays: bool, log: &Log) -> Result<(), Error> {
         self.console = console::of(&self.document, args.console_socket.as_deref(), stays)?;
-        match tools::filter(&["wb-cgroup", "create", "--vacant"], &self.document) {
+        // From here on whoever deletes the container knows which cgroup that is.
+        self.directory.write(&self.document)?;
+        // A maker that is killed meanwhile is waited for until this one has ended, too.
+        fd::set_cloexec(&self.lock, false).context(|| "lock")?;
+        let made = tools::filter(&["wb-cgroup", "create", "--vacant", "--also", "blkio"], &self.document);
+        fd::set_cloexec(&self.lock, true).context(|| "lock")?;
+        match made {
             Ok(document) => self.document = document,
             Err(error) if nix::unistd::geteuid().is_root() => return Err(error),
             Err(error) => {
@@ -135,17 +142,17 @@ impl Making {
         let (mut status, writer) =
             if waits { Status::fifo(&self.directory.status())? } else { Status::pipe()? };
         let waits_on = waits.then(|| open_fifo(&self.directory.start())).transpose()?;
-        let listener = listener(&self.document)?;
+        let listener = Listener::of(&self.document)?;
         let mut given = vec![(writer.as_fd(), self.numbers.status())];
         given.extend(waits_on.iter().map(|fd| (fd.as_fd(), self.numbers.start())));
-        given.extend(listener.iter().map(|fd| (fd.as_fd(), self.numbers.listener())));
+        given.extend(listener.iter().map(|one| (one.theirs.as_fd(), self.numbers.listener())));
         given.extend(standard_streams(self.console.as_ref()));
         let words = self.words(waits, listener.is_some());
         chain::start(&words, &self.document, self.numbers, &given)?;
         drop(given);
-        drop((writer, waits_on, listener));
+        drop((writer, waits_on));
         log.debug("the chain is on its way");
-        self.hear(&mut status, waits)?;
+        self.hear(&mut status, waits, listener)?;
         self.directory.write(&self.document)
     }
 
@@ -166,7 +173,8 @@ impl Making {
         words
     }
 
-    fn hear(&mut self, status: &mut Status, waits: bool) -> Result<(), Error> {
+    fn hear(&mut self, status: &mut Status, waits: bool, listener: Option<Listener>) -> Result<(), Error> {
+        let mut listener = listener;
         loop {
             match status.hear()? {
                 News::Started(pid, start_time) => {
@@ -175,6 +183,9 @@ impl Making {
                     self.document.set("/wb/state/bootId", proc::boot_id().context(|| "boot_id")?)?;
                     // From here on whoever deletes the container knows whom to kill.
                     self.directory.write(&self.document)?;
+                    if let Some(listener) = listener.take() {
+                        listener.prepare(&self.document, "creating", pid)?;
+                    }
                 }
                 News::Ready if waits => return Ok(()),
                 News::Ready => {}
@@ -210,13 +221,6 @@ fn open_fifo(path: &Path) -> Result<OwnedFd, Error> {
 /// The terminal in place of the caller's streams.
 pub fn standard_streams(console: Option<&Console>) -> Vec<(BorrowedFd<'_>, i32)> {
     console.map(|console| (0..3).map(|number| (console.slave.as_fd(), number)).collect()).unwrap_or_default()
-}
-
-/// The connection on which the listener for `SCMP_ACT_NOTIFY` is handed over (config-linux.md, "Seccomp").
-pub fn listener(document: &Document) -> Result<Option<OwnedFd>, Error> {
-    let path = document.str_at("/linux/seccomp/listenerPath").filter(|path| !path.is_empty());
-    path.map(|path| socket::connect_stream(Path::new(path)).context(|| format!("listenerPath {path}")))
-        .transpose()
 }
 
 /// Writes a pid where an engine looks for it, whole or not at all.

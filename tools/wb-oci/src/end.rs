@@ -124,9 +124,9 @@ pub fn destroy(container: Container, log: &Log) -> Result<(), Error> {
         kill_and_wait(identity, &container)?;
     }
     let Container { directory, document, cgroups, .. } = container;
-    if !cgroups.is_empty() {
-        tools::filter(&["wb-cgroup", "delete"], &document)?;
-    }
+    // One whose maker was killed before it knew may have its cgroup; if that is somebody else's, it stays.
+    let only_vacant: &[&str] = if cgroups.is_empty() { &["--vacant"] } else { &[] };
+    tools::filter(&[&["wb-cgroup", "delete"], only_vacant].concat(), &document)?;
     // Each of them is run, and a failure is no failure of the deletion (runtime.md, "Lifecycle", 13).
     if let Err(error) = start::hooks(&directory, &document, "poststop") {
         log.warning(&format!("poststop: {error}"));

@@ -2,6 +2,7 @@
 
 use crate::chain::{self, News, Numbers, Status};
 use crate::cli::ExecArgs;
+use crate::listener::Listener;
 use crate::log::Log;
 use crate::record::{Container, Place, Status as Life};
 use crate::{check, console, create};
@@ -48,9 +49,9 @@ fn start(
     log: &Log,
 ) -> Result<i32, Error> {
     let (mut status, writer) = Status::pipe()?;
-    let listener = create::listener(document)?;
+    let mut listener = Listener::of(document)?;
     let mut given = vec![(writer.as_fd(), numbers.status())];
-    given.extend(listener.iter().map(|fd| (fd.as_fd(), numbers.listener())));
+    given.extend(listener.iter().map(|one| (one.theirs.as_fd(), numbers.listener())));
     given.extend(create::standard_streams(console));
     let mut words = chain::tool(&["wb-nsenter", "run"], numbers);
     words.push("--".into());
@@ -60,12 +61,17 @@ fn start(
     }
     chain::start(&words, document, numbers, &given)?;
     drop(given);
-    drop((writer, listener));
+    drop(writer);
     log.debug("the chain is on its way");
     let mut found = None;
     loop {
         match status.hear()? {
-            News::Started(pid, _) => found = Some(pid),
+            News::Started(pid, _) => {
+                found = Some(pid);
+                if let Some(listener) = listener.take() {
+                    listener.prepare(document, "running", pid)?;
+                }
+            }
             News::Ready => {}
             News::Failed(error) => return Err(error.within("exec failed")),
             News::Ended => return found.ok_or_else(|| Error::new("the chain ended early")),

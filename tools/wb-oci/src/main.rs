@@ -16,6 +16,7 @@ mod events;
 mod exec;
 mod features;
 mod list;
+mod listener;
 mod log;
 mod record;
 mod spec;

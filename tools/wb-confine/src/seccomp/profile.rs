@@ -101,6 +101,8 @@ pub struct Profile {
     pub architectures: Vec<String>,
     /// The flags of seccomp(2).
     pub flags: u32,
+    /// Whether a process outside decides about some calls.
+    pub notifies: bool,
     /// In the order of the document.
     pub rules: Vec<Rule>,
 }
@@ -163,11 +165,14 @@ impl Profile {
             rules.extend(read_rule(rule)?);
         }
         let notifies = default == Action::NOTIFY || rules.iter().any(|rule| rule.action == Action::NOTIFY);
-        if notifies || !written.listener_path.is_empty() {
-            return Err(wrong("SCMP_ACT_NOTIFY is not supported"));
+        if default == Action::NOTIFY {
+            return Err(wrong("SCMP_ACT_NOTIFY for every call would stop this program itself"));
+        }
+        if notifies && written.listener_path.is_empty() {
+            return Err(wrong("SCMP_ACT_NOTIFY needs listenerPath"));
         }
         let unknown = if default.lets_pass() { default } else { Action::ENOSYS };
-        Ok(Self { default, unknown, architectures: written.architectures, flags, rules })
+        Ok(Self { default, unknown, architectures: written.architectures, flags, notifies, rules })
     }
 }
 
