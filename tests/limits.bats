@@ -351,6 +351,12 @@ hint: a cgroup with processes of its own gives its children no controllers" ]
   [ "$(control pids pids.max "$id")/$(control cpuset cpuset.cpus "$id")/$(control cpuset cpuset.mems "$id")" = 33/0/0 ]
   { control io io.bfq.weight "$id" || control blkio blkio.bfq.weight "$id" || control io io.weight "$id"; } |
     grep -qxE '(default )?(300|2930)'
+  # A change that cannot be had is none: neither here nor in the record.
+  must_fail 1 wb update -m 70m --pids-limit 44 --cpuset-cpus 999 "$id"
+  [[ $stderr == *cpuset.cpus* ]]
+  [ "$(control memory "$(is_v2 && echo memory.max || echo memory.limit_in_bytes)" "$id")" = 67108864 ]
+  [ "$(control pids pids.max "$id")" = 33 ]
+  [ "$(wb inspect "$id" | jq -c '.[0].linux.resources | [.memory.limit, .pids.limit, .cpu.cpus]')" = '[67108864,33,"0"]' ]
   # What it sees of it: its own cgroup as the root, or where it lies.
   wb exec "$id" cat /proc/self/cgroup >seen
   must_fail 1 grep -q "wb-$WB_MACHINE_HASH" seen
