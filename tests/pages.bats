@@ -19,14 +19,34 @@ teardown () {
   wb_teardown
 }
 
-# The examples of a page: every line must succeed.
+# The examples of a page, in a directory of its own: a session, whose output is compared, where lines begin with `# `;
+# otherwise every line must succeed.
 examples () {
-  page_blocks "$page_root/$1" EXAMPLES >examples.sh
-  [ -s examples.sh ]
-  within 60 bash -euo pipefail examples.sh >examples.out 2>&1 || {
-    cat examples.sh examples.out >&2
-    return 1
-  }
+  mkdir -p "examples-$1" && cd "examples-$1" || return
+  page_blocks "$page_root/$1" EXAMPLES >examples
+  [ -s examples ] || { echo "$1: no example" >&2; return 1; }
+  if [[ $(head -n 1 examples) == '# '* ]]; then
+    run_session examples
+  else
+    within 60 bash -euo pipefail examples >examples.out 2>&1 || {
+      cat examples examples.out >&2
+      return 1
+    }
+  fi || { echo "in $1" >&2; return 1; }
+  cd ..
+}
+
+# All pages with examples whose names match one of the patterns.
+examples_of () {
+  local pattern page
+  make_busybox_image
+  for pattern; do
+    for page in "$page_root"/$pattern; do
+      grep -q '^\.Sh EXAMPLES' "$page" || continue
+      [[ $page != */wb-tutorial.7 ]] || continue
+      examples "${page##*/}"
+    done
+  done
 }
 
 @test "the tutorial, from a directory to a pinging container" {
@@ -40,33 +60,70 @@ examples () {
   [ "$(sed '/All together/q' "$page_root/wb-tutorial.7" | grep -c -E '^# (wb-(rootfs -n mount|netns -n add|cgroup -n create)|mkdir|cp|chroot rootfs /bin)')" -lt 20 ]
 }
 
-@test "examples: wb" {
-  make_busybox_image
-  examples wb.1
-}
+@test "examples: tools a to m" { examples_of 'wb-[a-m]*.[78]'; }
+@test "examples: tools n to r" { examples_of 'wb-[n-r]*.[78]'; }
+@test "examples: tools s to z" { examples_of 'wb-[s-z]*.[78]'; }
+@test "examples: wb, commands a to d" { examples_of 'wb.1' 'wb-[a-d]*.1'; }
+@test "examples: commands e to k" { examples_of 'wb-[e-k]*.1'; }
+@test "examples: commands l to q" { examples_of 'wb-[l-q]*.1'; }
+@test "examples: commands r" { examples_of 'wb-r*.1'; }
+@test "examples: commands s" { examples_of 'wb-s*.1'; }
+@test "examples: commands t to z" { examples_of 'wb-[t-z]*.1'; }
 
-@test "examples: wb-cgroup" { examples wb-cgroup.8; }
-
-@test "examples: wb-describe" { examples wb-describe.8; }
-
-@test "examples: wb-monitor" {
-  make_busybox_image
-  examples wb-monitor.8
-}
-
-@test "examples: wb-oci" { examples wb-oci.8; }
-
-@test "examples: wb-trace" { examples wb-trace.8; }
-
-@test "every tool and every flow has its page" {
-  for tool in "$WB_CHECKOUT"/tools/*/; do
-    [ -e "$page_root/$(basename "$tool").8" ]
+@test "every page that promises examples has some, and some group runs it" {
+  for page in "$page_root"/*.[1-8]; do
+    page=${page##*/}
+    case $page in wb.1 | wb-[a-z]*.[178]) ;; *) echo "$page is in no group" >&2; return 1 ;; esac
+    case $page in *.7) continue ;; esac
+    [ -n "$(page_blocks "$page_root/$page" EXAMPLES)" ] || { echo "$page: no example" >&2; return 1; }
   done
+}
+
+@test "every tool and every command has its page, with the sections of its kind" {
+  for tool in "$WB_CHECKOUT"/tools/*/; do
+    page=$page_root/$(basename "$tool").8
+    for section in NAME SYNOPSIS DESCRIPTION 'THE KERNEL PRIMITIVE' 'INPUT and OUTPUT' 'EXIT STATUS' EXAMPLES \
+      'SECURITY CONSIDERATIONS' 'SEE ALSO'; do
+      grep -qx "\.Sh $section" "$page" || { echo "$page lacks $section" >&2; return 1; }
+    done
+  done
+  for name in $(commands); do
+    for section in NAME SYNOPSIS DESCRIPTION 'EXIT STATUS' EXAMPLES 'SEE ALSO'; do
+      grep -qx "\.Sh $section" "$page_root/wb-$name.1" || { echo "wb-$name.1 lacks $section" >&2; return 1; }
+    done
+    grep -qE "\b$name\b" "$page_root/wb.1" || { echo "wb.1 does not know $name" >&2; return 1; }
+  done
+}
+
+# The commands of wb, as wb help lists them.
+commands () { wb help | awk '/^  [a-z]/ { print $1 }'; }
+
+@test "wb help lists exactly the flows that are commands" {
   for flow in "$WB_CHECKOUT"/wrappers/cmd/*.sh; do
     name=$(basename "$flow" .sh)
-    case $name in
-    lib | stages | health) ;;
-    *) grep -qE "^\.(It )?Cm .*\b$name\b|\bCm $name\b" "$page_root/wb.1" || { echo "wb.1 does not know $name" >&2; return 1; } ;;
-    esac
+    # A flow says in its first line how it is called.
+    ! head -n 1 "$flow" | grep -q "^# wb $name" || echo "$name"
+  done | sort >flows
+  commands | sort | diff flows -
+}
+
+@test "pages and --help agree: verbs and flags of every tool" {
+  require_program python3
+  for tool in "$WB_CHECKOUT"/tools/*/; do
+    tool=$(basename "$tool")
+    within 30 python3 "$WB_CHECKOUT/tests/lib/page_flags.py" tool "$tool" "$page_root/$tool.8"
   done
+}
+
+@test "pages and wb help agree: flags of every command, and its synopsis" {
+  require_program python3
+  for name in $(commands); do
+    within 30 python3 "$WB_CHECKOUT/tests/lib/page_flags.py" command "$name" "$page_root"
+  done
+}
+
+@test "the comparison of pages and help finds what is missing and what is made up" {
+  sed '/^\.It Fl -json/,+2d; s/Op Fl -json/Op Fl -jsno/' "$page_root/wb-doctor.8" >page
+  must_fail 1 python3 "$WB_CHECKOUT/tests/lib/page_flags.py" tool wb-doctor page
+  [[ $output == *'wb-doctor --json: not in the page'*'--jsno: the page has it, wb-doctor has not'* ]]
 }

@@ -1,5 +1,7 @@
 # wb commit [--pause=false] [-a AUTHOR] [-m MESSAGE] [-c INSTRUCTION] CONTAINER [NAME[:TAG]]
 # Make an image of a container's changes, its processes standing still meanwhile.
+#   -p, --pause=BOOL  Freeze its processes meanwhile (true)
+# Options of: wb-image commit
 . "$WB_FLOWS/lib.sh"
 
 # The flags go to wb-image as they are; CONTAINER is the first operand, NAME the second.

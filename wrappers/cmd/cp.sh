@@ -1,5 +1,8 @@
 # wb cp [-a] [-L] CONTAINER:PATH FILE|- | FILE|- CONTAINER:PATH
 # Copy files out of a container or into it, running or not; - is a tar on a pipe.
+#   -a, --archive      Keep owners and modes
+#   -L, --follow-link  Copy what a link leads to
+#   -q, --quiet        Accepted: nothing is said anyway
 . "$WB_FLOWS/lib.sh"
 
 options=

@@ -1,5 +1,6 @@
 # wb diff [--json] CONTAINER
 # List what a container changed: A added, C changed, D deleted.
+#       --json  As one JSON array
 . "$WB_FLOWS/lib.sh"
 
 options=

@@ -1,5 +1,6 @@
 # wb exec [OPTIONS] CONTAINER COMMAND [ARG...]
 # Run a command inside a running container.
+# Options of: wb-spec exec
 
 # The document takes fd 3, since standard input belongs to the command.
 {

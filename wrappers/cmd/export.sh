@@ -1,5 +1,6 @@
 # wb export [-o FILE] CONTAINER
 # Write a container's files as one tar, without its volumes.
+#   -o, --output FILE  Into this file instead of standard output
 . "$WB_FLOWS/lib.sh"
 
 output=

@@ -1,5 +1,6 @@
 # wb kill [-s SIGNAL] CONTAINER...
 # Send containers a signal, SIGKILL by default.
+#   -s, --signal SIGNAL  Which signal, by name or number (SIGKILL)
 . "$WB_FLOWS/lib.sh"
 
 signal=KILL

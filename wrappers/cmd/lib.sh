@@ -49,9 +49,18 @@ wb_each () {
     return "$status"
 }
 
-# Ends with a usage error of this command, which the dispatcher has named.
+# Ends with a usage error of this command, which the dispatcher has named. An unknown flag may be one mistyped.
 # shellcheck disable=SC2154
 wb_usage () {
-    printf 'wb: %s: %s\nhint: wb help %s\n' "$command" "$1" "$command" >&2
+    printf 'wb: %s: %s\n' "$command" "$1" >&2
+    case $1 in
+    'unknown flag --'*)
+        . "$WB_FLOWS/help.sh"
+        # shellcheck disable=SC2046 # a list of flags
+        close=$(wb_near "${1#unknown flag }" $(wb_flags "$command"))
+        [ -z "$close" ] || printf 'hint: did you mean%s?\n' "$close" >&2
+        ;;
+    esac
+    printf 'hint: wb help %s\n' "$command" >&2
     exit 125
 }

@@ -1,5 +1,6 @@
 # wb network create|ls|inspect|rm|prune|connect|disconnect [OPTIONS] [NAME...]
 # Make, list and remove networks; put running containers on them and take them off.
+# Options of: wb-ipam create
 . "$WB_FLOWS/lib.sh"
 
 # The record first: should this be killed, the container's end gives back what it names.

@@ -1,5 +1,7 @@
 # wb restart [-t SECONDS] [-s SIGNAL] CONTAINER...
 # Stop containers, and start them again; those that have ended are only started.
+#   -t, --time SECONDS   How long to wait before killing; the container says, or 10
+#   -s, --signal SIGNAL  Which signal asks it to end; the container says, or SIGTERM
 . "$WB_FLOWS/lib.sh"
 
 options=

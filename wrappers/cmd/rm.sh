@@ -1,5 +1,7 @@
 # wb rm [-f] [-v] CONTAINER...
 # Remove containers that have ended; with -f running ones too, with -v their anonymous volumes.
+#   -f, --force    Running ones too
+#   -v, --volumes  Their anonymous volumes, too
 . "$WB_FLOWS/lib.sh"
 
 force='' volumes=''

@@ -1,5 +1,6 @@
 # wb run [OPTIONS] IMAGE [COMMAND [ARG...]]
 # Make and start a container.
+# Options of: wb-spec run
 . "$WB_FLOWS/lib.sh"
 
 case ${1-} in

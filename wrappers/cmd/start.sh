@@ -1,6 +1,9 @@
 # wb start [-a] [-i] CONTAINER...
 # wb start --boot
 # Start containers that were made or have ended; with --boot those that --restart wants to run after a boot.
+#   -a, --attach       Stay with it and show what it prints
+#   -i, --interactive  And give it this standard input
+#       --boot         Those that --restart wants to run after a boot
 . "$WB_FLOWS/lib.sh"
 
 attach='--detach'

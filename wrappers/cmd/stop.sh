@@ -1,5 +1,6 @@
 # wb stop [-t SECONDS] CONTAINER...
 # Ask containers to end; after the timeout, kill them.
+#   -t, --time SECONDS  How long to wait before killing; the container says, or 10
 . "$WB_FLOWS/lib.sh"
 
 options=

@@ -1,5 +1,6 @@
 # wb trace [-o FILE.svg] COMMAND [ARGUMENT...]
 # Run a command of wb and say where the milliseconds went.
+#   -o FILE.svg  Draw a picture, too
 . "$WB_FLOWS/lib.sh"
 
 svg=

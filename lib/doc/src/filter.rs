@@ -193,6 +193,11 @@ pub fn warn(tool: &str, message: &str) {
     eprintln!("{tool}: warning: {}", crate::escape(message));
 }
 
+/// The documents of the input, for a tool whose product is something else.
+pub fn documents(args: &FilterArgs) -> Result<Box<dyn Iterator<Item = Result<Document, Error>>>, Error> {
+    open(args)
+}
+
 fn open(args: &FilterArgs) -> Result<Box<dyn Iterator<Item = Result<Document, Error>>>, Error> {
     if let Some(source) = &args.doc {
         let path = match source.to_str().filter(|text| text.bytes().all(|b| b.is_ascii_digit())) {
