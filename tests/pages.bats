@@ -123,7 +123,8 @@ commands () { wb help | awk '/^  [a-z]/ { print $1 }'; }
 }
 
 @test "the comparison of pages and help finds what is missing and what is made up" {
-  sed '/^\.It Fl -json/,+2d; s/Op Fl -json/Op Fl -jsno/' "$page_root/wb-doctor.8" >page
+  sed 's/Fl -json/Fl -jsno/' "$page_root/wb-doctor.8" >page
   must_fail 1 python3 "$WB_CHECKOUT/tests/lib/page_flags.py" tool wb-doctor page
-  [[ $output == *'wb-doctor --json: not in the page'*'--jsno: the page has it, wb-doctor has not'* ]]
+  [ "$output" = 'wb-doctor --json: not in the page
+--jsno: the page has it, wb-doctor has not' ]
 }

@@ -31,8 +31,8 @@ run_session () {
 session_step () {
   local status=0 actual pattern
   eval "$1" >session.out 2>&1 8<&- || status=$?
-  actual=$(sed 's/  */ /g;s/ $//' session.out)
-  pattern=$(printf '%s' "$2" | sed -e 's/  */ /g' -e 's/[][\*?]/\\&/g' -e 's/\.\.\./*/g')
+  actual=$(sed 's/[[:blank:]][[:blank:]]*/ /g;s/ $//' session.out)
+  pattern=$(printf '%s' "$2" | sed -e 's/[[:blank:]][[:blank:]]*/ /g' -e 's/[][\*?]/\\&/g' -e 's/\.\.\./*/g')
   # shellcheck disable=SC2053 # a pattern is meant
   if [[ $actual != $pattern ]]; then
     printf 'the page: # %s\n%s--- but it prints (status %s):\n%s\n' "$1" "$2" "$status" "$actual" >&2

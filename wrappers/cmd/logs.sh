@@ -1,4 +1,4 @@
-# wb logs [-f] [-t] [-n NUMBER] [--since TIME] [--until TIME] CONTAINER
+# wb logs [-f] [-t] [-n LINES] [--since TIME] [--until TIME] CONTAINER
 # Show what a container has printed.
 # Options of: wb-monitor logs
 exec wb-monitor logs "$@"
