@@ -3,41 +3,17 @@
 
 load lib/common
 load lib/layer
+load lib/engines
 
 setup () {
   wb_setup
-  REGISTRY_PID='' dockerd_pid=''
-  export DOCKER_CONFIG=$WB_SCRATCH/docker HOME=$WB_SCRATCH XDG_RUNTIME_DIR=$WB_SCRATCH
-  mkdir docker && echo '{}' >docker/config.json
+  REGISTRY_PID=''
+  engines_setup
 }
 teardown () {
   registry_stop
-  if [ -n "$dockerd_pid" ]; then
-    kill "$(cat docker.pid 2>/dev/null || echo "$dockerd_pid")" 2>/dev/null || true
-    wait "$dockerd_pid" 2>/dev/null || true
-  fi
-  cut -d' ' -f5 /proc/self/mountinfo | grep -F "$WB_SCRATCH/" | sort -r | xargs -r -n 1 umount -l
+  stop_engines
   wb_teardown
-}
-
-# A docker of this test alone. It runs no containers, so that it needs no bridge and no rules.
-start_docker () {
-  require_program dockerd docker
-  docker=(docker -H "unix://$WB_SCRATCH/docker.sock")
-  env -u WB_ROOT -u WB_RUN dockerd --data-root "$WB_SCRATCH/docker.d" --exec-root "$WB_SCRATCH/docker.x" -p "$WB_SCRATCH/docker.pid" \
-    -H "unix://$WB_SCRATCH/docker.sock" --bridge none --iptables=false --ip-forward=false --ip-masq=false \
-    --insecure-registry 127.0.0.0/8 >docker.log 2>&1 3>&- </dev/null &
-  dockerd_pid=$!
-  eventually 30 "${docker[@]}" version >/dev/null 2>&1 || {
-    tail docker.log >&2
-    return 1
-  }
-}
-
-use_podman () {
-  require_program podman
-  podman=(podman --root "$WB_SCRATCH/podman" --runroot "$WB_SCRATCH/podman-run" --tmpdir "$WB_SCRATCH/podman-tmp"
-    --cgroup-manager cgroupfs --storage-driver vfs)
 }
 
 # An image of two layers with a whiteout, its configuration not the default one.

@@ -15,6 +15,9 @@ teardown () {
     wb-netns -n del --id lab
     wb-rootfs -n umount --id lab --purge
     ip link del br-lab
+    wb-cgroup -n --id hasty delete
+    wb-netns -n del --id hasty
+    ip link del br-hasty
   } >/dev/null 2>&1 || true
   wb_teardown
 }
@@ -57,7 +60,21 @@ examples_of () {
 }
 
 @test "from nothing to a pinging container in under twenty commands" {
-  [ "$(sed '/All together/q' "$page_root/wb-tutorial.7" | grep -c -E '^# (wb-(rootfs -n mount|netns -n add|cgroup -n create)|mkdir|cp|chroot rootfs /bin)')" -lt 20 ]
+  page_blocks "$page_root/wb-tutorial.7" 'THE SHORTEST WAY' >session
+  grep -q 'packets received' session
+  [ "$(grep -c '^# ' session)" -lt 20 ]
+  run_session session
+}
+
+@test "every lesson leads to a section, and every step says where to look and how docker does it" {
+  grep '^\.It .* Ta Sx ' "$page_root/wb-tutorial.7" | sed 's/.* Ta Sx \(.*\) Ta .*/\1/' >sections
+  [ "$(wc -l <sections)" -eq 12 ]
+  while read -r section; do
+    grep -qx "\.Ss $section" "$page_root/wb-tutorial.7" || { echo "no section: $section" >&2; return 1; }
+    passage=$(awk -v section=".Ss $section" '$0 == section { on = 1; next } /^\.S[sh] / { on = 0 } on' "$page_root/wb-tutorial.7")
+    [[ $passage == *'Em With docker'* ]] || { echo "not a word about docker: $section" >&2; return 1; }
+    [[ $passage == */proc* || $passage == */sys* || $section == Images ]] || { echo "nowhere to look: $section" >&2; return 1; }
+  done <sections
 }
 
 @test "examples: tools a to m" { examples_of 'wb-[a-m]*.[78]'; }

@@ -49,11 +49,13 @@ wb_help () {
     printf '\nman wb-%s has the details\n' "$1"
 }
 
+# A command is what says in its first line how it is called.
 wb_is_command () {
-    case $1 in
-    '' | *[!a-z]* | lib | stages | health) return 1 ;;
-    esac
-    [ -r "$WB_FLOWS/$1.sh" ]
+    case $1 in '' | *[!a-z]*) return 1 ;; esac
+    [ -r "$WB_FLOWS/$1.sh" ] || return 1
+    read -r _ called <"$WB_FLOWS/$1.sh"
+    case "$called " in "wb $1 "*) return 0 ;; esac
+    return 1
 }
 
 wb_commands () {

@@ -5,13 +5,13 @@
 mod drift;
 mod mounts;
 mod namespaces;
+mod network;
 mod process;
 
 use clap::Parser;
 use nix::sched::CloneFlags;
 use serde_json::json;
 use std::fs::File;
-use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use wb_doc::{Context, Document, Error, Filter, FilterArgs};
 use wb_store::{Place, record};
@@ -42,11 +42,8 @@ fn run(cli: &Cli) -> Result<ExitCode, Error> {
             document.set("/wb/drift", differences)
         }));
     }
-    let document = describe(pid_of(&cli.what)?)?;
-    let mut bytes = if io::stdout().is_terminal() { document.to_pretty() } else { document.to_line() };
-    bytes.push(b'\n');
-    io::stdout().lock().write_all(&bytes).context(|| "standard output")?;
-    Ok(ExitCode::SUCCESS)
+    // A failure goes down the pipe as a document: the next stage would take an empty input for success.
+    Ok(wb_doc::emit(TOOL, "", pid_of(&cli.what).and_then(describe)))
 }
 
 /// A number is a process; anything else is a container of ours.
@@ -76,6 +73,7 @@ fn describe(pid: i32) -> Result<Document, Error> {
     process::describe(pid, &mut document).map_err(about)?;
     mounts::describe(pid, &mut document).map_err(about)?;
     namespaces::describe(pid, &mut document).map_err(about)?;
+    network::describe(pid, &mut document).map_err(about)?;
     if let Some(name) = hostname(pid)? {
         document.set("/hostname", name)?;
     }

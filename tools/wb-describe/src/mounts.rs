@@ -1,5 +1,6 @@
 //! `root` and `mounts`, from `/proc/PID/mountinfo`, with sources as paths of this side.
 
+use crate::process::Ids;
 use serde_json::{Value, json};
 use wb_doc::{Context, Document, Error};
 use wb_sys::proc::{MountInfo, mountinfo};
@@ -13,7 +14,23 @@ const DATA: [&str; 6] = ["mode=", "size=", "uid=", "gid=", "ptmxmode=", "nr_inod
 pub fn describe(pid: i32, document: &mut Document) -> Result<(), Error> {
     let theirs = mountinfo(&pid.to_string()).context(|| "mountinfo")?;
     let ours = mountinfo("self").context(|| "/proc/self/mountinfo")?;
-    let described = plan(&theirs, &ours, pid);
+    let map = |file: &str| {
+        let path = format!("/proc/{pid}/{file}");
+        Ok::<_, Error>(Ids::new(&std::fs::read_to_string(&path).context(|| path)?))
+    };
+    let (uids, gids) = (map("uid_map")?, map("gid_map")?);
+    let mut described = plan(&theirs, &ours, pid);
+    for mount in &mut described.mounts {
+        let Some(options) = mount["options"].as_array_mut() else { continue };
+        for option in options {
+            for (key, ids) in [("uid=", &uids), ("gid=", &gids)] {
+                let id = option.as_str().and_then(|text| text.strip_prefix(key)?.parse().ok());
+                if let Some(id) = id {
+                    *option = json!(format!("{key}{}", ids.inside(id)));
+                }
+            }
+        }
+    }
     document.set("/root", described.root)?;
     document.set("/mounts", described.mounts)?;
     document.set("/linux/maskedPaths", described.masked)?;

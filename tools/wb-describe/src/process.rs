@@ -21,14 +21,16 @@ pub fn describe(pid: i32, document: &mut Document) -> Result<(), Error> {
             .map(|text| text.split_whitespace().filter_map(|word| word.parse().ok()).collect())
             .unwrap_or_default()
     };
+    let uids = Ids::new(&String::from_utf8_lossy(&read("uid_map")?));
+    let gids = Ids::new(&String::from_utf8_lossy(&read("gid_map")?));
     let mut user = Map::new();
     // The second number is the effective id.
-    user.insert("uid".into(), json!(numbers("Uid").get(1).copied().unwrap_or_default()));
-    user.insert("gid".into(), json!(numbers("Gid").get(1).copied().unwrap_or_default()));
+    user.insert("uid".into(), json!(uids.inside(numbers("Uid").get(1).copied().unwrap_or_default())));
+    user.insert("gid".into(), json!(gids.inside(numbers("Gid").get(1).copied().unwrap_or_default())));
     if let Some(umask) = status.get("Umask").and_then(|text| u32::from_str_radix(text, 8).ok()) {
         user.insert("umask".into(), json!(umask));
     }
-    let groups = numbers("Groups");
+    let groups: Vec<u32> = numbers("Groups").into_iter().map(|gid| gids.inside(gid)).collect();
     if !groups.is_empty() {
         user.insert("additionalGids".into(), json!(groups));
     }
@@ -59,6 +61,30 @@ pub fn describe(pid: i32, document: &mut Document) -> Result<(), Error> {
     let mode = status.get("Seccomp").and_then(|text| text.parse::<u8>().ok()).unwrap_or_default();
     let mode = ["disabled", "strict", "filter"].get(usize::from(mode)).copied().unwrap_or("unknown");
     document.set("/wb/described/seccomp", mode)
+}
+
+/// A map of ids (user_namespaces(7)): what this side calls them, and what the process does.
+#[derive(Debug, Default)]
+pub struct Ids(Vec<[u32; 3]>);
+
+impl Ids {
+    /// Lines of `inside outside size`.
+    pub fn new(map: &str) -> Self {
+        let line = |line: &str| {
+            let mut numbers = line.split_whitespace().filter_map(|word| word.parse().ok());
+            Some([numbers.next()?, numbers.next()?, numbers.next()?])
+        };
+        Self(map.lines().filter_map(line).collect())
+    }
+
+    /// The id as the process sees it; one that is not mapped stays.
+    pub fn inside(&self, id: u32) -> u32 {
+        let found = self.0.iter().find_map(|[inside, outside, size]| {
+            let offset = id.checked_sub(*outside).filter(|offset| offset < size)?;
+            inside.checked_add(offset)
+        });
+        found.unwrap_or(id)
+    }
 }
 
 fn link(pid: i32, file: &str) -> Result<String, Error> {
@@ -157,6 +183,13 @@ mod tests {
     fn the_memory_hierarchy_counts_on_v1() {
         assert_eq!(cgroup("5:cpu:/x\n4:memory:/docker/a\n0::/\n").unwrap(), "/docker/a");
         assert_eq!(cgroup("0::/user.slice\n").unwrap(), "/user.slice");
+    }
+
+    #[test]
+    fn ids_are_those_of_inside() {
+        let ids = Ids::new("         0     100000      65536\n");
+        assert_eq!((ids.inside(100_005), ids.inside(7)), (5, 7));
+        assert_eq!(Ids::new("0 0 4294967295\n").inside(1000), 1000);
     }
 
     #[test]
