@@ -60,7 +60,9 @@ at_least () {
   grep -q '^wb-rootfs\[[0-9]*\] umount2(' trace.txt
   grep -q '^wb-cgroup.* write("/sys/fs/cgroup/.*/memory[^"]*", "67108864") = 8 <' trace.txt
   grep -q '^wb-netns.* sendto(NETLINK_ROUTE, \[RTM_NEWLINK wb[0-9a-f]* .*type veth peer eth0' trace.txt
-  grep -q '^wb-netns.* sendto(NETLINK_NETFILTER, \[NFNL_MSG_BATCH_BEGIN; ' trace.txt
+  # Rules as nft takes and prints them.
+  grep -q '^wb-netns.* sendto(NETLINK_NETFILTER, \[NFNL_MSG_BATCH_BEGIN; NFT_MSG_NEWSETELEM inet wb-[0-9a-f]* host4 { 127.0.0.1 . tcp . 18473 : 10[.0-9]* . 80 }; ' trace.txt
+  grep -q '^ *add rule inet wb-[0-9a-f]* postrouting ip saddr @masquerade4 oifname != @bridges masquerade$' trace.txt
 }
 
 @test "strace and the trace: exec, stop, rm of a detached container" {

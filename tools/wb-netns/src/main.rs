@@ -21,6 +21,7 @@ mod nft;
 mod ports;
 mod publish;
 mod restore;
+mod shown;
 mod usage;
 
 use clap::{Args, Parser, Subcommand};

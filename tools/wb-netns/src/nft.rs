@@ -1,6 +1,7 @@
 //! nftables by raw nfnetlink, for the few questions and changes of the hot path: an `nft` process costs 200 times as
 //! much. Encoding only; `linux/netfilter/nf_tables.h` has the numbers.
 
+use crate::shown;
 use wb_sys::Errno;
 use wb_sys::netlink::{NFNL_SUBSYS_NFTABLES, NLM_F_CREATE, NLM_F_DUMP, Netlink, Request};
 
@@ -161,13 +162,13 @@ fn elements(table: &str, set: &str, list: &[Element]) -> Vec<u8> {
 
 /// Adds elements to a set or map of an inet table.
 pub fn add_elements(table: &str, set: &str, list: &[Element]) -> Request {
-    let shown = format!("NFT_MSG_NEWSETELEM inet {table} {set}, {} elements", list.len());
+    let shown = format!("NFT_MSG_NEWSETELEM inet {table} {set} {}", shown::elements(list));
     message(NEWSETELEM, NLM_F_CREATE, INET, &elements(table, set, list), shown)
 }
 
 /// Removes elements.
 pub fn delete_elements(table: &str, set: &str, list: &[Element]) -> Request {
-    let shown = format!("NFT_MSG_DELSETELEM inet {table} {set}, {} elements", list.len());
+    let shown = format!("NFT_MSG_DELSETELEM inet {table} {set} {}", shown::elements(list));
     message(DELSETELEM, 0, INET, &elements(table, set, list), shown)
 }
 

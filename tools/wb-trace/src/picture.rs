@@ -10,7 +10,7 @@ const TOP: f64 = 56.0;
 
 /// What a call is about, its colour, and the names that belong to it. The colours keep apart for colour-blind eyes
 /// too (Okabe and Ito's palette).
-const KINDS: [(&str, &str, &[&str]); 6] = [
+const KINDS: [(&str, &str, &[&str]); 7] = [
     (
         "mounts",
         "#0072b2",
@@ -26,8 +26,8 @@ const KINDS: [(&str, &str, &[&str]); 6] = [
             "mount_setattr",
         ],
     ),
-    ("namespaces", "#d55e00", &["clone3", "unshare", "setns", "sethostname"]),
-    ("network", "#009e73", &["sendto", "socket", "nft", "ioctl"]),
+    ("namespaces", "#d55e00", &["clone3", "unshare", "setns", "sethostname", "setdomainname"]),
+    ("network", "#009e73", &["sendto", "sendmsg", "socket", "bind", "listen", "connect", "ioctl"]),
     ("control files", "#e69f00", &["write", "mkdir", "rmdir"]),
     (
         "privileges",
@@ -37,7 +37,36 @@ const KINDS: [(&str, &str, &[&str]); 6] = [
     (
         "processes",
         "#56b4e9",
-        &["execve", "execveat", "execvp", "pidfd_open", "pidfd_send_signal", "waitid", "bpf"],
+        &[
+            "execve",
+            "execveat",
+            "execvp",
+            "fork",
+            "posix_spawn",
+            "setsid",
+            "dup2",
+            "close_range",
+            "pidfd_open",
+            "pidfd_send_signal",
+            "signalfd4",
+            "waitid",
+            "bpf",
+        ],
+    ),
+    (
+        "files",
+        "#f0e442",
+        &[
+            "openat",
+            "openat2",
+            "mknodat",
+            "mkdirat",
+            "symlinkat",
+            "fchownat",
+            "fchmodat",
+            "pwrite64",
+            "memfd_create",
+        ],
     ),
 ];
 const OTHER: &str = "#999999";
@@ -124,6 +153,28 @@ fn draw_lane(out: &mut String, lane: &Lane, y: f64, scale: f64) {
     for call in &lane.calls {
         draw_call(out, call, y, scale);
     }
+    draw_sum(out, lane, start, start + width, middle);
+}
+
+/// What a lane comes to, behind its last call; before its first where there is no room behind it.
+fn draw_sum(out: &mut String, lane: &Lane, start: f64, end: f64, middle: f64) {
+    let Some(slowest) = lane.slowest() else { return };
+    let sum = format!(
+        "{:.1} ms in calls, {} {:.1} ms",
+        lane.in_calls() * 1e3,
+        text(&slowest.name),
+        slowest.seconds * 1e3
+    );
+    let room = 6.2 * count(sum.len());
+    let (x, anchor) =
+        if end + room < LABELS_WIDTH + CHART_WIDTH { (end + 6.0, "start") } else { (start - 6.0, "end") };
+    put(
+        out,
+        format_args!(
+            "<text x=\"{x:.1}\" y=\"{:.1}\" fill=\"#666\" font-size=\"10\" text-anchor=\"{anchor}\">{sum}</text>\n",
+            middle + 4.0
+        ),
+    );
 }
 
 fn draw_call(out: &mut String, call: &Call, y: f64, scale: f64) {
@@ -188,6 +239,7 @@ mod tests {
         let picture = svg(&timeline);
         assert_eq!(picture.matches("<g>").count(), 3);
         assert!(picture.contains("a &quot;new&quot; &lt;world&gt;"), "{picture}");
+        assert!(picture.contains(">1.0 ms in calls, mount 1.0 ms</text>"), "{picture}");
         assert!(picture.trim_end().ends_with("</svg>"));
     }
 
