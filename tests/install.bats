@@ -35,6 +35,11 @@ teardown () { wb_teardown; }
   [ "$(ls dest)" = usr ]
   [ "$(find dest/usr -name 'wb-*' -path '*/libexec/*' -perm -u+x | wc -l)" -ge 12 ]
   run -1 grep -rlF "$WB_CHECKOUT" dest/usr/bin/wb dest/usr/libexec/wb/cmd
+  # Completions and pages lie where shells and man(1) look for them.
+  for file in bash-completion/completions/wb zsh/site-functions/_wb fish/vendor_completions.d/wb.fish man/man1/wb-run.1 \
+    man/man8/wb-doctor.8; do
+    [ -s "dest/usr/share/$file" ]
+  done
   make_busybox_image
   run -7 env -u WB_BIN PATH="$PWD/dest/usr/bin:/usr/sbin:/usr/bin:/sbin:/bin" wb run --rm --net none busybox sh -c 'exit 7'
   # A tool alone, by its link.

@@ -139,6 +139,19 @@ commands () { wb help | awk '/^  [a-z]/ { print $1 }'; }
   done
 }
 
+@test "wb-document(7) has every member below wb that the tools read or write" {
+  # JSON pointers in the code, but for those of its unit tests.
+  for file in "$WB_CHECKOUT"/tools/*/src "$WB_CHECKOUT"/lib/*/src; do
+    find "$file" -name '*.rs' ! -name 'tests.rs' -exec awk '/^#\[cfg\(test\)\]/ { nextfile } { print }' {} +
+  done | grep -oE '"/wb/[a-zA-Z]+(/[a-zA-Z]+)?' | sed 's,"/wb/,,' | sort -u >members
+  [ "$(wc -l <members)" -gt 40 ]
+  while IFS=/ read -r member inner; do
+    grep -qE "wb\.$member\b" "$page_root/wb-document.7" || echo "wb.$member"
+    [ -z "$inner" ] || grep -qE "\b$inner\b" "$page_root/wb-document.7" || echo "wb.$member.$inner"
+  done <members >missing
+  [ ! -s missing ] || { cat missing >&2; return 1; }
+}
+
 @test "the comparison of pages and help finds what is missing and what is made up" {
   sed 's/Fl -json/Fl -jsno/' "$page_root/wb-doctor.8" >page
   must_fail 1 python3 "$WB_CHECKOUT/tests/lib/page_flags.py" tool wb-doctor page

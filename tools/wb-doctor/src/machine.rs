@@ -118,7 +118,8 @@ impl Machine {
     /// Whether the kernel has a module, or was built with it (`config` without its `CONFIG_`).
     pub fn feature(&self, module: &str, config: &str) -> Presence {
         let under = module.replace('-', "_");
-        if self.exists(&format!("/sys/module/{under}")) {
+        // Without a module's name it is about a part of the kernel itself.
+        if !module.is_empty() && self.exists(&format!("/sys/module/{under}")) {
             return Presence::Present;
         }
         let directory = format!("/lib/modules/{}", self.release());
@@ -209,6 +210,7 @@ mod tests {
         assert!(
             matches!(machine.feature("overlay", "OVERLAY_FS"), Presence::Absent { cause, .. } if cause.contains("not set"))
         );
+        assert!(matches!(machine.feature("", "CGROUP_BPF"), Presence::Absent { .. }));
         assert!(machine.is_at_least(5, 12) && machine.is_at_least(6, 1) && !machine.is_at_least(6, 2));
     }
 
