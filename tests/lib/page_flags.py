@@ -41,7 +41,7 @@ def flags_of_help(text):
     found = set()
     for line in text.splitlines():
         match = re.match(r"\s+((?:-\w|--[\w-]+)(?:, (?:-\w|--[\w-]+))*)", line)
-        if match:
+        if match and "--version" not in match.group(1):
             found |= set(match.group(1).split(", "))
     return found
 

@@ -31,19 +31,15 @@ struct Cli {
 
 fn main() -> ExitCode {
     let cli: Cli = wb_doc::parse_filter();
-    wb_doc::main(TOOL, || run(&cli))
-}
-
-fn run(cli: &Cli) -> Result<ExitCode, Error> {
     if cli.what == "drift" {
-        return Ok(Filter::doing(TOOL, "drift").run(&cli.filter, |document| {
+        return Filter::doing(TOOL, "drift").run(&cli.filter, |document| {
             let pid = living(document)?;
             let differences = drift::compare(document, &describe(pid)?)?;
             document.set("/wb/drift", differences)
-        }));
+        });
     }
     // A failure goes down the pipe as a document: the next stage would take an empty input for success.
-    Ok(wb_doc::emit(TOOL, "", pid_of(&cli.what).and_then(describe)))
+    wb_doc::emit(TOOL, "", pid_of(&cli.what).and_then(describe))
 }
 
 /// A number is a process; anything else is a container of ours.

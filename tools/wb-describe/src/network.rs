@@ -51,8 +51,8 @@ fn result(found: &[InterfaceAddress], routes: &[Route], sandbox: &str) -> Value 
     let interfaces: Vec<Value> = names
         .iter()
         .map(|name| {
-            let of_name = found.iter().filter(|one| one.interface_name == *name);
-            let mac = of_name.filter_map(|one| one.address?.as_link_addr()?.addr()).next();
+            let mut of_name = found.iter().filter(|one| one.interface_name == *name);
+            let mac = of_name.find_map(|one| one.address?.as_link_addr()?.addr());
             let mac = mac.map(|bytes| bytes.map(|byte| format!("{byte:02x}")).join(":"));
             json!({ "name": name, "mac": mac, "sandbox": sandbox })
         })

@@ -128,9 +128,10 @@ fn program(machine: &Machine, name: &str, package: &str, member: &str, found: &m
 /// wb-netns switches forwarding on itself, where it may.
 fn forwarding(machine: &Machine, member: &str, found: &mut Findings) {
     let off = machine.number("/proc/sys/net/ipv4/ip_forward") == Some(0);
-    let mounts =
+    let mut mounts =
         machine.mounts.iter().filter(|mount| matches!(mount.mount_point.as_str(), "/proc" | "/proc/sys"));
-    let read_only = mounts.last().is_some_and(|mount| mount.options.split(',').any(|option| option == "ro"));
+    let read_only =
+        mounts.next_back().is_some_and(|mount| mount.options.split(',').any(|option| option == "ro"));
     if off && read_only {
         let cause = "it is 0, and /proc/sys is mounted read-only here";
         found.lacks("net.ipv4.ip_forward", member, cause, "outside: sysctl -w net.ipv4.ip_forward=1");

@@ -91,6 +91,9 @@ mod tests {
         let mut found = Findings::default();
         examine(&machine, &Document::parse(text.as_bytes()).unwrap(), &mut found).unwrap();
         assert_eq!(found.names(), ["CAP_SYS_ADMIN", "CAP_NET_ADMIN", "CAP_SYS_TIME"]);
-        assert_eq!(found.0.iter().map(|one| one.is_fatal()).collect::<Vec<_>>(), [true, true, false]);
+        assert_eq!(
+            found.0.iter().map(crate::finding::Finding::is_fatal).collect::<Vec<_>>(),
+            [true, true, false]
+        );
     }
 }
