@@ -1,7 +1,7 @@
 //! Children: fork(2), sessions, and the ends of processes that were left to us.
 
 use crate::process;
-use crate::trace::{self, before, call, quoted};
+use crate::trace::{self, call, quoted};
 use crate::{Errno, Result};
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags};
 use nix::sys::signal::SigSet;
@@ -119,41 +119,34 @@ fn close_all(first: u32, last: u32) -> Result<()> {
     )
 }
 
-/// Becomes the program `argv[0]`, looked up in our `PATH` if it has no slash, with `environment` (`NAME=value` each) and
-/// nothing else. Returns only on failure.
-pub fn exec_with<S: AsRef<OsStr>>(argv: &[S], environment: &[S], why: &str) -> Errno {
-    let (Ok(argv), Ok(environment)) = (process::c_strings(argv), process::c_strings(environment)) else {
-        return Errno::EINVAL;
-    };
-    let Some(program) = argv.first() else { return Errno::EINVAL };
-    let environment = trace::handed_on(OsStr::from_bytes(program.as_bytes()), environment);
-    if let Err(errno) = process::reset_signals() {
-        return errno;
-    }
-    before(why, || {
-        format!("execvpe({}, {}, …)", quoted(process::lossy(program)), process::shown_argv(&argv))
-    });
-    match nix::unistd::execvpe(program, &argv, &environment) {
-        Ok(never) => match never {},
-        Err(errno) => errno,
-    }
-}
-
-/// posix_spawn(3): starts `argv`, looked up in our `PATH` if its first word has no slash, with `environment`
-/// (`NAME=value` each), with `streams`, of which none may be one of 0 to 2, as its descriptors 0 to 2, and with the
-/// signals of a fresh program. Cheaper than a fork, since no memory is copied for it.
+/// posix_spawn(3): starts the file `path`, or else the first word of `argv`, looked up in our `PATH` if that has no
+/// slash, with `environment`
+/// (`NAME=value` each), with `fds` as its descriptors 0, 1, 2 and so on, and with the signals of a fresh program.
+/// Cheaper than a fork, since no memory is copied for it; and a program that is not there is an error here.
 pub fn spawn_with<S: AsRef<OsStr>>(
+    path: Option<&OsStr>,
     argv: &[S],
     environment: &[S],
-    streams: [BorrowedFd<'_>; 3],
+    fds: &[BorrowedFd<'_>],
     why: &str,
 ) -> Result<Pid> {
     let (argv, environment) = (process::c_strings(argv)?, process::c_strings(environment)?);
-    let program = argv.first().ok_or(Errno::EINVAL)?;
-    let environment = trace::handed_on(OsStr::from_bytes(program.as_bytes()), environment);
+    let name = argv.first().ok_or(Errno::EINVAL)?;
+    let environment = trace::handed_on(OsStr::from_bytes(name.as_bytes()), environment);
+    let path =
+        path.map(|path| std::ffi::CString::new(path.as_bytes())).transpose().map_err(|_| Errno::EINVAL)?;
+    let program = path.as_ref().unwrap_or(name);
     let mut actions = PosixSpawnFileActions::init()?;
-    for (number, stream) in (0..).zip(streams) {
-        actions.add_dup2(stream.as_raw_fd(), number)?;
+    // One that stands where another has to go is moved out of the way first.
+    let count = RawFd::try_from(fds.len()).map_err(|_| Errno::EMFILE)?;
+    let mut moved = Vec::new();
+    for (number, fd) in (0..).zip(fds) {
+        let mut from = fd.as_raw_fd();
+        if from < count {
+            moved.push(crate::fd::duplicate(from, count)?);
+            from = moved.last().map_or(from, AsRawFd::as_raw_fd);
+        }
+        actions.add_dup2(from, number)?;
     }
     let mut attributes = PosixSpawnAttr::init()?;
     attributes.set_flags(PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK | PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF)?;

@@ -4,11 +4,11 @@
 use super::stdio;
 use nix::errno::Errno;
 use std::ffi::OsString;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use wb_doc::chain::Report;
 use wb_doc::{Context, Document, Error, Failure};
-use wb_sys::{child, memfd, pipe, process, program};
+use wb_sys::{child, memfd, pipe, program};
 
 /// A report is a line; more than this is no report.
 const MAX_STATUS_BYTES: usize = 64 << 10;
@@ -35,21 +35,20 @@ impl Birth {
     pub fn start(chain: &[OsString], document: &Document, theirs: &[OwnedFd; 3]) -> Result<Self, Error> {
         let document = memfd::sealed("wb-document", &document.to_line()).context(|| "document")?;
         let (status, writer) = pipe::pipe().context(|| "status pipe")?;
-        let fds = [&theirs[0], &theirs[1], &theirs[2], &document, &writer];
-        child::fork("the chain that becomes the container", || {
-            let errno = match place_all(fds) {
-                Ok(()) => become_first(chain),
-                Err(errno) => errno,
-            };
+        let fds = [&theirs[0], &theirs[1], &theirs[2], &document, &writer].map(OwnedFd::as_fd);
+        let environment: Vec<OsString> = std::env::vars_os().map(variable).collect();
+        let opened = open_first(chain);
+        let path = opened.as_ref().map(|fd| OsString::from(format!("/proc/self/fd/{}", fd.as_raw_fd())));
+        let why = "the chain that becomes the container";
+        let started = child::spawn_with(path.as_deref(), chain, &environment, &fds, why);
+        let mut birth = Self { status, heard: Vec::new(), failure: None };
+        if let Err(errno) = started {
+            // Heard as if the chain had said so itself: what was made for the container is then given back.
             let name = chain.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
-            let error = Error::errno(name, errno).code(125);
-            // Nobody else is there to hear of it.
-            pipe::write(&writer, &Report::failed("wb-monitor", "run", &error).to_line()).ok();
-            125
-        })
-        .context(|| "fork")?;
-        pipe::set_nonblocking(&status, true).context(|| "status pipe")?;
-        Ok(Self { status, heard: Vec::new(), failure: None })
+            birth.fail(&Error::errno(name, errno));
+        }
+        pipe::set_nonblocking(&birth.status, true).context(|| "status pipe")?;
+        Ok(birth)
     }
 
     /// Reads the status pipe; `None` where nothing complete has come.
@@ -93,20 +92,12 @@ impl Birth {
     }
 }
 
-/// Becomes the first program of the chain; returns only the failure.
-///
-/// wb-nsenter wants to be where nobody in the container can write to its file, and executes itself once more if it is
-/// not: started from there it need not.
-fn become_first(chain: &[OsString]) -> Errno {
-    let why = "the first program of the chain";
-    let enters = chain.first().filter(|word| Path::new(word).file_name() == Some("wb-nsenter".as_ref()));
-    let opened =
-        enters.and_then(|word| program::find(word).and_then(|path| program::open_detached(&path)).ok());
-    match opened {
-        Some(program) => program::exec_fd(program, chain, why),
-        // Without the privilege it sees to it by itself.
-        None => process::exec(chain, why),
-    }
+/// The first program of the chain as a descriptor, where that is called for: wb-nsenter wants to be where nobody in the
+/// container can write to its file, and executes itself once more if it is not. Without the privilege to start it from
+/// there it sees to it by itself.
+fn open_first(chain: &[OsString]) -> Option<OwnedFd> {
+    let first = chain.first().filter(|word| Path::new(word).file_name() == Some("wb-nsenter".as_ref()))?;
+    program::find(first).and_then(|path| program::open_detached(&path)).ok()
 }
 
 /// A failure of the chain as a person reads it.
@@ -121,24 +112,17 @@ impl AsFd for Birth {
     }
 }
 
-/// Puts the descriptors on the numbers 0, 1, 2 and so on. First all are moved out of the way, since one may stand
-/// where another has to go.
-fn place_all(fds: [&OwnedFd; 5]) -> wb_sys::Result<()> {
-    let mut moved = Vec::with_capacity(fds.len());
-    for fd in fds {
-        let number = nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(16))?;
-        moved.push(wb_sys::fd::inherited(number)?);
-    }
-    for (number, fd) in (0..).zip(&moved) {
-        child::place(fd, number)?;
-    }
-    Ok(())
+/// `NAME=value`, as a program's environment has it.
+pub fn variable((mut name, value): (OsString, OsString)) -> OsString {
+    name.push("=");
+    name.push(value);
+    name
 }
 
 /// Gives up this process's own standard streams: nobody shall wait for the end of a pipe because of the monitor.
-pub fn leave_streams(keep_stderr: bool) -> Result<(), Error> {
+pub fn leave_streams() -> Result<(), Error> {
     let null = stdio::null().context(|| "/dev/null")?;
-    for number in 0..if keep_stderr { 2 } else { 3 } {
+    for number in 0..3 {
         child::place(&null, number).context(|| "standard streams")?;
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! The clean-up: a pipeline of filters, started once when the container has ended, with its document as the input.
 //! The monitor starts the programs itself: no shell and no reader of the record have to be there for it.
 
+use super::{birth, stdio};
 use nix::unistd::Pid;
 use std::ffi::{OsStr, OsString};
 use std::io::Seek;
@@ -8,8 +9,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use wb_doc::{Context, Document, Error};
 use wb_sys::{child, memfd, pipe};
-
-use super::stdio;
 
 /// How much of what it says on standard error is kept.
 const MAX_NOTE_BYTES: usize = 1024;
@@ -68,7 +67,7 @@ impl Finish {
             };
             let streams = [input.as_fd(), output.as_fd(), stderr.as_fd()];
             // One that cannot be started leaves the next an empty input; those that run go on.
-            match child::spawn_with(stage, &environment, streams, "a stage of the clean-up") {
+            match child::spawn_with(None, stage, &environment, &streams, "a stage of the clean-up") {
                 Ok(pid) => finish.running.push(pid),
                 Err(errno) => finish.cannot_start(stage, errno),
             }
@@ -140,13 +139,7 @@ impl Finish {
 
 fn environment(all: impl Iterator<Item = (OsString, OsString)>) -> Vec<OsString> {
     let ours = |name: &OsStr| name == "PATH" || name.as_encoded_bytes().starts_with(b"WB_");
-    all.filter(|(name, _)| ours(name))
-        .map(|(mut name, value)| {
-            name.push("=");
-            name.push(value);
-            name
-        })
-        .collect()
+    all.filter(|(name, _)| ours(name)).map(birth::variable).collect()
 }
 
 #[cfg(test)]

@@ -166,7 +166,7 @@ pub fn run(task: Task, client: OwnedFd) -> Result<(), Error> {
 fn leave() -> Result<(), Error> {
     child::new_session().context(|| "setsid")?;
     child::become_subreaper().context(|| "subreaper")?;
-    birth::leave_streams(false)
+    birth::leave_streams()
 }
 
 impl Monitor {
