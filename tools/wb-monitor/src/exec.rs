@@ -199,6 +199,10 @@ impl Execution {
                     return Some(end);
                 }
                 while let Some(status) = child::reap() {
+                    // It may have begun and ended since we looked.
+                    if let (None, Some(end)) = (self.init, self.on_status()) {
+                        return Some(end);
+                    }
                     if status.pid().map(nix::unistd::Pid::as_raw) == self.init {
                         self.code = process::exit_code(status);
                         self.init = None;

@@ -39,6 +39,10 @@ impl Monitor {
         self.check_health(Health::listen);
         // One SIGCHLD may stand for several.
         while let Some(status) = child::reap() {
+            if self.init.is_none() {
+                // It may have begun and ended since we looked.
+                self.on_status();
+            }
             let (Some(pid), Some(code)) = (status.pid(), process::exit_code(status)) else { continue };
             if self.init.is_some_and(|(init, _)| init == pid.as_raw()) {
                 self.init = None;
