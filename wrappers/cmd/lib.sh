@@ -11,7 +11,7 @@ wb_finish='wb-cgroup delete | wb-netns del | wb-ipam del | wb-rootfs umount | wb
 # Becomes the container's attendant. The chain behind it is the container's birth: each program does its part and
 # becomes the next, and the last becomes the user's program. fd 3 is the document, fd 4 tells how far it got.
 wb_attend () {
-    exec wb-monitor run --finish "$wb_finish" --health "$WB_FLOWS/health.sh" "$@" -- \
+    exec wb-monitor run --finish "$wb_finish" --sweep "wb-state gc | $wb_finish" --health "$WB_FLOWS/health.sh" "$@" -- \
         wb-unshare run --doc 3 --status-fd 4 -- \
         wb-rootfs enter --doc 3 --status-fd 4 -- \
         wb-confine --doc 3 --status-fd 4

@@ -58,7 +58,8 @@ wb_dry_run () {
     printf '    wb-state put --quiet) || {\n    status=$?\n'
     printf '    [ -z "$id" ] || wb-state get "$id" | wb-cgroup delete | wb-netns del | wb-ipam del |\n'
     printf '        wb-rootfs umount --purge | wb-state rm >/dev/null\n    exit "$status"\n}\n'
-    printf 'exec wb-monitor run --finish "%s" \\\n    --health "$WB_FLOWS/health.sh" "$id" --' "$wb_finish"
+    printf 'exec wb-monitor run --finish "%s" \\\n    --sweep "wb-state gc | %s" \\\n' "$wb_finish" "$wb_finish"
+    printf '    --health "$WB_FLOWS/health.sh" "$id" --'
     printf ' \\\n    %s' 'wb-unshare run --doc 3 --status-fd 4 --' 'wb-rootfs enter --doc 3 --status-fd 4 --' \
         'wb-confine --doc 3 --status-fd 4'
     printf '\n)\n'

@@ -7,6 +7,7 @@
 pub mod atomic;
 pub mod cni;
 pub mod image;
+pub mod leftover;
 pub mod lock;
 pub mod membership;
 pub mod network;

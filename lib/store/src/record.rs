@@ -40,12 +40,14 @@ pub fn create(place: &Place, document: &mut Document) -> Result<(), Error> {
         }
         return Err(error).context(|| format!("mkdir {}", directory.display()));
     }
-    let stored = claim(place, &id, name.as_deref()).and_then(|name| {
+    let stored = make_run_directory(place, &id).and_then(|()| claim_name(place, &id, name.as_deref()));
+    let stored = stored.and_then(|name| {
         document.set("/wb/name", &name)?;
         write(place, document, Durability::Visible).inspect_err(|_| drop_name(place, &id, &name))
     });
     stored.inspect_err(|_| {
-        // The directory was made above and holds nothing yet; what failed before matters more.
+        // The directories were made above and hold nothing yet; what failed before matters more.
+        tree::remove(&place.container_run(&id), None).ok();
         tree::remove(&directory, None).ok();
     })
 }
@@ -72,7 +74,15 @@ pub fn make_parents(place: &Place) -> Result<(), Error> {
     Ok(())
 }
 
-fn claim(place: &Place, id: &str, wanted: Option<&str>) -> Result<String, Error> {
+/// Where what a reboot forgets will be. It is made first, so that what is being made can be found without a look at all
+/// records ([`crate::leftover`]).
+fn make_run_directory(place: &Place, id: &str) -> Result<(), Error> {
+    let path = place.container_run(id);
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
+    made.context(|| format!("mkdir {}", path.display()))
+}
+
+fn claim_name(place: &Place, id: &str, wanted: Option<&str>) -> Result<String, Error> {
     let mut attempt = 0;
     loop {
         let name = match wanted {
@@ -219,25 +229,36 @@ pub fn put(place: &Place, document: &Document, durability: Durability) -> Result
     })
 }
 
-/// Notes in `wb.state.claim` who is working on the container: the caller's parent (a shell) and that one's parent
-/// (in `id=$(... | wb-state put)` the first is only a subshell). As long as one of them lives, what the container
-/// has on the machine is no leftover, though its process does not run yet.
+/// Notes in `wb.state.claim` who is working on the container: the caller's parent (a shell), that one's parent (in
+/// `id=$(... | wb-state put)` the first is only a subshell) and, where it is no flow of `wb` but a person at work, the
+/// leader of the session. As long as one of them lives, what the container has on the machine is no leftover, though
+/// its process does not run yet.
 pub fn claim_for_caller(document: &mut Document) -> Result<(), Error> {
+    let parent = nix::unistd::getppid().as_raw();
+    let mut pids = vec![parent];
+    pids.extend(wb_sys::proc::parent(parent).ok().map(|(pid, _)| pid));
+    if std::env::var_os("WB_FLOWS").is_none() {
+        pids.extend(nix::unistd::getsid(None).ok().map(nix::unistd::Pid::as_raw));
+    }
+    claim(document, &pids)
+}
+
+/// Notes in `wb.state.claim` that the processes `pids` work on the container.
+pub fn claim(document: &mut Document, pids: &[i32]) -> Result<(), Error> {
     let boot_id = wb_sys::proc::boot_id().context(|| "boot_id")?;
     let mut claim = Vec::new();
-    let mut pid = nix::unistd::getppid().as_raw();
-    while pid > 1 && claim.len() < 2 {
-        // A parent that is gone meanwhile claims nothing.
-        let Ok((parent, start)) = wb_sys::proc::parent(pid) else { break };
-        claim.push(serde_json::json!({"pid": pid, "startTime": start, "bootId": boot_id}));
-        pid = parent;
+    for &pid in pids.iter().filter(|&&pid| pid > 1) {
+        // One that is gone meanwhile claims nothing.
+        if let Ok((_, start)) = wb_sys::proc::parent(pid) {
+            claim.push(serde_json::json!({"pid": pid, "startTime": start, "bootId": boot_id}));
+        }
     }
     document.set("/wb/state/claim", claim)
 }
 
 /// Whether somebody who works on the container still lives.
 pub fn is_claimed(document: &Document, boot_id: &str) -> bool {
-    (0..2).any(|at| is_alive(document, &format!("/wb/state/claim/{at}"), boot_id))
+    (0..3).any(|at| is_alive(document, &format!("/wb/state/claim/{at}"), boot_id))
 }
 
 fn newer_state<'a>(stored: Option<&'a Value>, given: Option<&'a Value>) -> Option<&'a Value> {

@@ -89,7 +89,7 @@ static ENDED: AtomicBool = AtomicBool::new(false);
 
 fn mode() -> &'static Mode {
     MODE.get_or_init(|| {
-        let kill_at = std::env::var("WB_KILL_AT").ok().and_then(|value| value.parse().ok());
+        let kill_at = std::env::var("WB_KILL_AT").ok().and_then(|value| kill_at(&value));
         let Some(value) = std::env::var_os(VARIABLE) else { return Mode { kill_at, ..Mode::default() } };
         let value = value.to_string_lossy();
         let (inherited, value) = split(&value);
@@ -267,7 +267,14 @@ fn json(text: &str) -> String {
     out
 }
 
-/// The test mode behind `WB_KILL_AT=N`: SIGKILL at the N-th kernel call of this process, counted from 1.
+/// `WB_KILL_AT=[TOOL:]N`: the number, if this is that tool.
+fn kill_at(value: &str) -> Option<u64> {
+    let Some((tool, number)) = value.split_once(':') else { return value.parse().ok() };
+    let own = std::env::args_os().next()?;
+    (Path::new(&own).file_name()? == tool).then(|| number.parse().ok())?
+}
+
+/// The test mode behind `WB_KILL_AT=[TOOL:]N`: SIGKILL at the N-th kernel call of this process, counted from 1.
 fn die_at(kill_at: u64) {
     if CALLS.fetch_add(1, Ordering::Relaxed) + 1 == kill_at {
         nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGKILL).ok();

@@ -18,6 +18,9 @@ pub struct RunArgs {
     /// their words between blanks, with | in between, as in `wb-cgroup delete | wb-state finish`; nothing is quoted
     #[arg(long, value_name = "PIPELINE")]
     finish: Option<OsString>,
+    /// Run these filters, quietly and beside the container, if tools that were killed have left something
+    #[arg(long, value_name = "PIPELINE")]
+    sweep: Option<OsString>,
     /// Check the container's health with this program, which runs the document's process in the container
     #[arg(long, value_name = "PROGRAM")]
     health: Option<OsString>,
@@ -46,6 +49,7 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Error> {
     let id = record::resolve(&place, &args.id.to_string_lossy())?;
     let document = record::read(&place, &id)?;
     let finish = args.finish.as_deref().map(Pipeline::parse).transpose()?;
+    let sweep = args.sweep.as_deref().map(Pipeline::parse).transpose()?;
     let mut settings = Settings::of(&document)?;
     apply(&args, &mut settings);
     let wanted = streams(&args, &settings);
@@ -66,6 +70,7 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Error> {
         settings,
         chain: args.chain,
         finish,
+        sweep,
         health: args.health,
         size,
         wanted,

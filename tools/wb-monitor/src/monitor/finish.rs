@@ -33,6 +33,40 @@ impl Pipeline {
         }
         Ok(Self(stages))
     }
+
+    /// Starts all stages, with nothing of our environment but `PATH` and what concerns whalebox: the first reads
+    /// `input`, the last writes to nobody. Gives their processes, and what could not be started: the next stage has
+    /// an empty input then, and those that run go on.
+    pub fn start(
+        &self,
+        input: BorrowedFd<'_>,
+        stderr: BorrowedFd<'_>,
+    ) -> Result<(Vec<Pid>, Vec<Error>), Error> {
+        let environment = environment(std::env::vars_os());
+        let null = stdio::null().context(|| "/dev/null")?;
+        let (mut running, mut failures) = (Vec::new(), Vec::new());
+        let mut before: Option<OwnedFd> = None;
+        for (index, stage) in self.0.iter().enumerate() {
+            let is_last = index + 1 == self.0.len();
+            let (next, output) = if is_last {
+                (None, None)
+            } else {
+                let (reader, writer) = pipe::pipe().context(|| "pipe")?;
+                (Some(reader), Some(writer))
+            };
+            let streams = [
+                before.as_ref().map_or(input, AsFd::as_fd),
+                output.as_ref().map_or(null.as_fd(), AsFd::as_fd),
+                stderr,
+            ];
+            match child::spawn_with(None, stage, &environment, &streams, "a stage of the pipeline") {
+                Ok(pid) => running.push(pid),
+                Err(errno) => failures.push(Error::errno(stage[0].to_string_lossy().into_owned(), errno)),
+            }
+            before = next;
+        }
+        Ok((running, failures))
+    }
 }
 
 /// The clean-up while it runs.
@@ -47,43 +81,17 @@ pub struct Finish {
 }
 
 impl Finish {
-    /// Starts the pipeline with nothing of our environment but `PATH` and what concerns whalebox.
+    /// Starts the pipeline on `document`.
     pub fn start(pipeline: &Pipeline, document: &Document) -> Result<Self, Error> {
         let what = || "clean-up";
         let (complaints, stderr) = pipe::pipe().context(what)?;
         pipe::set_nonblocking(&complaints, true).context(what)?;
         let mut input = std::fs::File::from(memfd::sealed("wb-document", &document.to_line()).context(what)?);
         input.rewind().context(what)?;
-        let environment = environment(std::env::vars_os());
-        let mut finish =
-            Self { running: Vec::new(), last: None, code: 0, complaints: Some(complaints), note: Vec::new() };
-        let mut input = OwnedFd::from(input);
-        for (index, stage) in pipeline.0.iter().enumerate() {
-            let (next, output) = if index + 1 < pipeline.0.len() {
-                let (reader, writer) = pipe::pipe().context(what)?;
-                (Some(reader), writer)
-            } else {
-                (None, stdio::null().context(what)?)
-            };
-            let streams = [input.as_fd(), output.as_fd(), stderr.as_fd()];
-            // One that cannot be started leaves the next an empty input; those that run go on.
-            match child::spawn_with(None, stage, &environment, &streams, "a stage of the clean-up") {
-                Ok(pid) => finish.running.push(pid),
-                Err(errno) => finish.cannot_start(stage, errno),
-            }
-            finish.last = finish.running.last().copied();
-            match next {
-                Some(reader) => input = reader,
-                None => break,
-            }
-        }
-        Ok(finish)
-    }
-
-    fn cannot_start(&mut self, stage: &[OsString], errno: nix::errno::Errno) {
-        let name = stage.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
-        self.note.extend_from_slice(format!("{}\n", Error::errno(name, errno)).as_bytes());
-        self.code = 125;
+        let (running, failures) = pipeline.start(input.as_fd(), stderr.as_fd())?;
+        let note = failures.first().map(|error| format!("{error}\n").into_bytes()).unwrap_or_default();
+        let code = if failures.is_empty() { 0 } else { 125 };
+        Ok(Self { last: running.last().copied(), running, code, complaints: Some(complaints), note })
     }
 
     /// Whether `pid` was one of its processes, which has ended with `code`.

@@ -5,6 +5,7 @@ use super::finish::Finish;
 use super::health::Health;
 use super::record::{End, Record};
 use super::stdio::{STREAMS, Stdio};
+use super::sweep::Sweep;
 use super::{Monitor, Outcome, Phase, SOCKET, oom, store};
 use crate::message::Answer;
 use crate::settings::{Restart, STOP_TIMEOUT_S, Settings};
@@ -53,6 +54,8 @@ impl Monitor {
                 self.on_end(end);
             } else if self.is_probe(pid.as_raw(), code) {
                 // Written down.
+            } else if self.sweep.as_mut().is_some_and(|sweep| sweep.is_over_with(pid)) {
+                self.sweep = None;
             } else if let Phase::Finishing(finish) = &mut self.phase {
                 if finish.reaped(pid, code) {
                     self.finished();
@@ -101,6 +104,7 @@ impl Monitor {
         for number in std::mem::take(&mut self.pending) {
             self.signal(number);
         }
+        self.sweep = self.task.sweep.take().and_then(|pipeline| Sweep::start(&pipeline, &self.task.place));
         if let Some(end) = self.ended.take() {
             self.on_end(end);
         } else if let (Some(check), Some(program)) = (&self.check, &self.task.health) {

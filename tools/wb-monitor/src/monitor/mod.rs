@@ -10,6 +10,7 @@ mod log;
 mod oom;
 mod record;
 pub mod stdio;
+mod sweep;
 mod viewer;
 
 pub use log::numbered;
@@ -28,8 +29,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use stdio::{Ours, STREAMS, Stdio};
+use sweep::Sweep;
 use viewer::{Viewer, read_output};
 use wb_doc::{Context, Document, Error};
+use wb_store::leftover::MONITOR_LOCK;
 use wb_store::lock::Lock;
 use wb_store::{Place, record as store};
 use wb_sys::poll::{self, Set};
@@ -43,7 +46,6 @@ const READ_BYTES: usize = 64 << 10;
 const REST: Duration = Duration::from_secs(1);
 /// The name of the socket in the container's run directory.
 pub const SOCKET: &str = "attach.sock";
-const LOCK: &str = "monitor.lock";
 
 /// What a monitor is given.
 #[derive(Debug)]
@@ -60,6 +62,8 @@ pub struct Task {
     pub chain: Vec<OsString>,
     /// The clean-up.
     pub finish: Option<Pipeline>,
+    /// What gives back what others have left.
+    pub sweep: Option<Pipeline>,
     /// The program that runs a health check in the container.
     pub health: Option<OsString>,
     /// The size of the user's terminal.
@@ -123,6 +127,7 @@ struct Monitor {
     ooms: (Option<PathBuf>, u64),
     check: Option<Check>,
     health: Option<Health>,
+    sweep: Option<Sweep>,
     note: String,
     /// Whether something has happened lately.
     restless: bool,
@@ -173,8 +178,9 @@ impl Monitor {
     fn begin(mut task: Task) -> Result<Self, Error> {
         let run = task.place.container_run(&task.id);
         make_directory(&run)?;
-        let lock = Lock::try_exclusive(&run.join(LOCK))?
+        let lock = Lock::try_exclusive(&run.join(MONITOR_LOCK))?
             .ok_or_else(|| Error::new(format!("{}: has a monitor already", task.id)))?;
+        record::sign(&run.join(MONITOR_LOCK))?;
         let signals =
             Signals::take(&[Signal::SIGCHLD as i32, Signal::SIGTERM as i32]).context(|| "signals")?;
         let path = run.join(SOCKET);
@@ -217,6 +223,7 @@ impl Monitor {
             ooms: (counter, 0),
             check,
             health: None,
+            sweep: None,
             note: String::new(),
             restless: true,
             buffer: vec![0; READ_BYTES].into(),

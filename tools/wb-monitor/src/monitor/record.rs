@@ -1,7 +1,8 @@
 //! What the monitor writes into the container's record: that it runs, that it ended and how.
 
 use crate::clock;
-use wb_doc::{Document, Error};
+use std::path::Path;
+use wb_doc::{Context, Document, Error};
 use wb_store::atomic::Durability;
 use wb_store::{Place, record};
 use wb_sys::proc;
@@ -125,6 +126,12 @@ fn without_process(document: &mut Document) {
     for member in ["pid", "startTime", "monitor"] {
         document.remove(&format!("/wb/state/{member}"));
     }
+}
+
+/// Writes into a monitor's lock file whose it is.
+pub fn sign(path: &Path) -> Result<(), Error> {
+    let (pid, start) = myself()?;
+    std::fs::write(path, format!("{pid} {start}\n")).context(|| path.display().to_string())
 }
 
 /// This process's pid and start time.
