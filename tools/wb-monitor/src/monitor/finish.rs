@@ -34,7 +34,7 @@ impl Pipeline {
         Ok(Self(stages))
     }
 
-    /// Starts all stages, with nothing of our environment but `PATH` and what concerns whalebox: the first reads
+    /// Starts all stages, with nothing of our environment but `PATH`, `NO_COLOR` and what concerns whalebox: the first reads
     /// `input`, the last writes to nobody. Gives their processes, and what could not be started: the next stage has
     /// an empty input then, and those that run go on.
     pub fn start(
@@ -146,7 +146,8 @@ impl Finish {
 }
 
 fn environment(all: impl Iterator<Item = (OsString, OsString)>) -> Vec<OsString> {
-    let ours = |name: &OsStr| name == "PATH" || name.as_encoded_bytes().starts_with(b"WB_");
+    let ours =
+        |name: &OsStr| name == "PATH" || name == "NO_COLOR" || name.as_encoded_bytes().starts_with(b"WB_");
     all.filter(|(name, _)| ours(name)).map(birth::variable).collect()
 }
 
