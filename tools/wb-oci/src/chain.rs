@@ -90,6 +90,8 @@ pub fn told(failure: Failure) -> Error {
     let step = if verb.is_empty() { tool } else { format!("{tool}: {verb}") };
     // Only what the program itself has to do with is told apart: 126, 127.
     let code = if code >= 126 { code } else { 1 };
+    // docker knows what could not be executed by these words, in small letters.
+    let message = message.replace("Permission denied (EACCES)", "permission denied (EACCES)");
     Error::new(message).code(code).within(step)
 }
 

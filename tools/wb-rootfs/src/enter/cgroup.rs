@@ -6,10 +6,11 @@ use super::options::Options;
 use super::plan::Planned;
 use super::root::{Kind, Root};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use wb_doc::{Context, Error};
 use wb_sys::mount_fd::{self, Attributes, Change};
-use wb_sys::{Errno, node};
+use wb_sys::node;
+use wb_sys::proc::{self, MountInfo};
 
 /// One line of `/proc/self/cgroup` (cgroups(7)).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +46,13 @@ impl Hierarchy {
         }
     }
 
+    /// Whether a mount shows it.
+    fn is_of(&self, mount: &MountInfo) -> bool {
+        let (kind, wanted) = self.options();
+        let has = |word: &String| mount.super_options.split(',').any(|option| option == word);
+        mount.fstype == kind && wanted.iter().filter(|word| *word != "none").all(has)
+    }
+
     /// Its file system's type and options.
     fn options(&self) -> (&'static str, Vec<String>) {
         match self {
@@ -61,19 +69,45 @@ pub fn mount(mount: &Planned, own_namespace: bool, root: &Root) -> Result<(), Er
     let hierarchies: Vec<Hierarchy> = text.lines().filter_map(Hierarchy::parse).collect();
     let target = root.make(&mount.destination, Kind::Directory)?;
     let plain = Options { data: Vec::new(), ..mount.options.clone() };
-    match make(&hierarchies, &plain, &target) {
-        // Without a cgroup namespace of its own a user namespace may not mount them: the host's are shown.
-        Err(error) if !own_namespace && error.raw_errno() == Some(Errno::EPERM) => {
-            let why = "the host's cgroups, where new mounts are refused";
-            let tree =
-                mount_fd::clone_path(Path::new("/sys/fs/cgroup"), true, why).context(|| "/sys/fs/cgroup")?;
-            let set = mount.options.attributes.set;
-            let change = Change { set, recursive: true, ..Change::default() };
-            mount_fd::set_attributes(&tree, change, "with the options asked for").context(|| "options")?;
-            mount_fd::attach(&tree, &target, "onto its place").context(|| "move_mount")
-        }
-        other => other,
+    if own_namespace {
+        return make(&hierarchies, &plain, &target);
     }
+    show_own(&text, &plain, &target)
+}
+
+/// Without a cgroup namespace a new mount would show the root of each hierarchy: the process's own cgroups are bound
+/// instead, each from where the host has its hierarchy mounted.
+fn show_own(text: &str, options: &Options, target: &OwnedFd) -> Result<(), Error> {
+    let mounts = proc::mountinfo("self").context(|| "/proc/self/mountinfo")?;
+    let own = text.lines().filter_map(|line| {
+        let hierarchy = Hierarchy::parse(line)?;
+        let path = Path::new(line.splitn(3, ':').nth(2)?);
+        let mount = mounts.iter().find(|mount| hierarchy.is_of(mount) && path.starts_with(&mount.root))?;
+        let below = path.strip_prefix(&mount.root).ok()?;
+        Some((hierarchy, Path::new(&mount.mount_point).join(below)))
+    });
+    let own: Vec<(Hierarchy, PathBuf)> = own.collect();
+    if let [(Hierarchy::V2, directory)] = own.as_slice() {
+        return attach_own(directory, options, target);
+    }
+    let tmpfs = place_for_each(options, target)?;
+    for (hierarchy, directory) in &own {
+        let tree = own_tree(directory, options)?;
+        put(hierarchy, &tree, &tmpfs).context(|| hierarchy.directory())?;
+    }
+    close_place(options, &tmpfs)
+}
+
+fn own_tree(directory: &Path, options: &Options) -> Result<OwnedFd, Error> {
+    let name = || directory.display().to_string();
+    let tree = mount_fd::clone_path(directory, false, "the process's own cgroup").context(name)?;
+    let change = Change { set: options.attributes.set, ..Change::default() };
+    mount_fd::set_attributes(&tree, change, "with the options asked for").context(name)?;
+    Ok(tree)
+}
+
+fn attach_own(directory: &Path, options: &Options, target: &OwnedFd) -> Result<(), Error> {
+    mount_fd::attach(own_tree(directory, options)?, target, "onto its place").context(|| "move_mount")
 }
 
 fn make(hierarchies: &[Hierarchy], options: &Options, target: &OwnedFd) -> Result<(), Error> {
@@ -81,30 +115,45 @@ fn make(hierarchies: &[Hierarchy], options: &Options, target: &OwnedFd) -> Resul
         let tree = make_filesystem("cgroup2", "cgroup", options)?;
         return mount_fd::attach(&tree, target, "the cgroup as root of the tree").context(|| "move_mount");
     }
+    let tmpfs = place_for_each(options, target)?;
+    for hierarchy in hierarchies {
+        one(hierarchy, options, &tmpfs).context(|| hierarchy.directory())?;
+    }
+    close_place(options, &tmpfs)
+}
+
+/// A tmpfs in which each hierarchy gets a directory.
+fn place_for_each(options: &Options, target: &OwnedFd) -> Result<OwnedFd, Error> {
     let mut above = options.clone();
     above.data.push("mode=755".to_owned());
     above.attributes.set -= Attributes::MOUNT_ATTR_RDONLY;
     let tmpfs = make_filesystem("tmpfs", "cgroup", &above)?;
     mount_fd::attach(&tmpfs, target, "a place for each hierarchy").context(|| "move_mount")?;
-    for hierarchy in hierarchies {
-        one(hierarchy, options, &tmpfs).context(|| hierarchy.directory())?;
-    }
+    Ok(tmpfs)
+}
+
+fn close_place(options: &Options, tmpfs: &OwnedFd) -> Result<(), Error> {
     if options.readonly() {
         let change = Change { set: Attributes::MOUNT_ATTR_RDONLY, ..Change::default() };
-        mount_fd::set_attributes(&tmpfs, change, "read-only from now on").context(|| "options")?;
+        mount_fd::set_attributes(tmpfs, change, "read-only from now on").context(|| "options")?;
     }
     Ok(())
 }
 
 fn one(hierarchy: &Hierarchy, options: &Options, tmpfs: impl AsFd) -> Result<(), Error> {
-    let name = hierarchy.directory();
     let (kind, data) = hierarchy.options();
     let options = Options { data, ..options.clone() };
     let tree = make_filesystem(kind, "cgroup", &options)?;
+    put(hierarchy, &tree, tmpfs)
+}
+
+/// Mounts a hierarchy in its directory, with a link for each of its controllers.
+fn put(hierarchy: &Hierarchy, tree: &OwnedFd, tmpfs: impl AsFd) -> Result<(), Error> {
+    let name = hierarchy.directory();
     node::mkdir(&tmpfs, Path::new(&name), 0o755, "a hierarchy").context(|| "mkdir")?;
     let flags = nix::fcntl::OFlag::O_PATH;
     let place = node::open(&tmpfs, Path::new(&name), flags, 0, "its place").context(|| "open")?;
-    mount_fd::attach(&tree, &place, "the cgroup as root of the hierarchy").context(|| "move_mount")?;
+    mount_fd::attach(tree, &place, "the cgroup as root of the hierarchy").context(|| "move_mount")?;
     if let Hierarchy::Controllers(names) = hierarchy {
         for controller in names.iter().filter(|_| names.len() > 1) {
             let link =
