@@ -185,13 +185,20 @@ fn enable_controllers(
     let file = directory.join("cgroup.subtree_control");
     let enabled = fs::read_to_string(&file).context(|| file.display().to_string())?;
     let is_on = |controller: &str| enabled.split_whitespace().any(|word| word == controller);
+    // One with processes can give its children threaded controllers alone, and would be the root of a threaded tree
+    // from then on, where no container can be (cgroup-v2.rst, "Threads"). The hierarchy's root, without a type, may.
+    let is_full = directory.join("cgroup.type").exists() && !processes(directory)?.is_empty();
     let wanted = ALWAYS_V2.iter().copied().chain(asked.iter().map(String::as_str));
     for controller in wanted.collect::<BTreeSet<_>>() {
         let there = hierarchies.unified_controllers.iter().any(|word| word == controller);
         if is_on(controller) || !there {
             continue;
         }
-        let result = file::write_control(&file, &format!("+{controller}"), "children may use the controller");
+        let result = if is_full {
+            Err(Errno::EBUSY)
+        } else {
+            file::write_control(&file, &format!("+{controller}"), "children may use the controller")
+        };
         if let (Err(errno), true) = (result, asked.contains(controller)) {
             let error = Error::errno(format!("+{controller} > {}", file.display()), errno);
             return Err(match errno {
