@@ -22,7 +22,7 @@ agree () {
 
 start_traced () {
   rm -rf traced trace.txt && mkdir traced
-  timeout 60 strace -ff -y --decode-pids=pidns -s 65535 -o traced/process \
+  timeout $((60 * ${WB_TEST_SLOW:-1})) strace -ff -y --decode-pids=pidns -s 65535 -o traced/process \
     env WB_TRACE="$PWD/trace.txt" "$@" >traced.out 2>&1 </dev/null &
   traced=$!
 }
@@ -89,7 +89,7 @@ at_least () {
   agree wb network create --subnet 10.98.7.0/24 lab
   at_least 1
   agree wb run --rm --net lab --privileged busybox true
-  at_least 150
+  at_least 100
   agree wb network rm lab
   at_least 1
 }
@@ -134,7 +134,8 @@ at_least () {
   grep -q $'^\033\[36mwb-confine\[1\]\033\[0m \033\[1mexecve\033\[0m(' trace
   NO_COLOR=1 within 30 script -qec 'wb --trace run --rm --net none busybox true' /dev/null >trace </dev/null
   grep -q '^wb-confine\[1\] execve(' trace
-  must_fail 1 grep -q $'\033' trace
+  # A slow machine's progress bar moves the cursor.
+  must_fail 1 grep -q $'\033\[[0-9;]*m' trace
 }
 
 @test "the container has neither the trace nor its descriptor" {
