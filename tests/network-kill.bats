@@ -102,32 +102,31 @@ walk_of_a_run () {
   [ "$n" -gt 4 ]
 }
 
-@test "killed at every call of connect and disconnect: the container runs on, and can be taken off" {
-  local n tool verb
+# A tool killed at every call of its own, while a running container is put on a network or taken off.
+walk_of_a_cable () {
+  local verb=$1 n tool
   host wb network create one >/dev/null
   host wb network create two >/dev/null
   host wb run -d --name box --network one -p 8080:80 busybox sleep 1000 >/dev/null
   id=$(wb inspect box | jq -r '.[0].wb.id')
   serve "$id" 80 web
   for tool in wb-ipam wb-netns; do
-    for verb in connect disconnect; do
-      n=1 status=1
-      while [ "$status" != 0 ]; do
-        [ $verb = connect ] || host wb network connect two box
-        killing $tool $n host wb network $verb two box
-        # Whatever state it was left in: off it, on it and off it again.
-        host wb network disconnect two box 2>/dev/null || true
-        host wb network connect two box
-        in_box ping -c 1 -W 2 "$(in_box ip -4 -j addr show dev eth1 | jq -r '.[0].addr_info[0].local')" >/dev/null
-        host wb network disconnect two box
-        [ "$(in_box ip -br link | awk '{ print $1 }' | cut -d@ -f1 | tr '\n' ' ')" = 'lo eth0 ' ] || show_left "$tool $verb $n"
-        [ "$(wb-ipam list | jq -r .network)" = one ] || show_left "$tool $verb $n"
-        [ ! -e "$WB_RUN/dns/two" ] || show_left "$tool $verb $n"
-        n=$((n + 1))
-      done
-      echo "$tool $verb: $((n - 1)) calls"
-      [ "$n" -gt 3 ]
+    n=1 status=1
+    while [ "$status" != 0 ]; do
+      [ $verb = connect ] || host wb network connect two box
+      killing $tool $n host wb network $verb two box
+      # Whatever state it was left in: off it, on it and off it again.
+      host wb network disconnect two box 2>/dev/null || true
+      host wb network connect two box
+      in_box ping -c 1 -W 2 "$(in_box ip -4 -j addr show dev eth1 | jq -r '.[0].addr_info[0].local')" >/dev/null
+      host wb network disconnect two box
+      [ "$(in_box ip -br link | awk '{ print $1 }' | cut -d@ -f1 | tr '\n' ' ')" = 'lo eth0 ' ] || show_left "$tool $verb $n"
+      [ "$(wb-ipam list | jq -r .network)" = one ] || show_left "$tool $verb $n"
+      [ ! -e "$WB_RUN/dns/two" ] || show_left "$tool $verb $n"
+      n=$((n + 1))
     done
+    echo "$tool $verb: $((n - 1)) calls"
+    [ "$n" -gt 3 ]
   done
   # And where nobody does it again: the container's end and wb gc.
   for n in 1 2 3 4 5 6; do killing wb-ipam $n host wb network connect two box; done
@@ -138,6 +137,9 @@ walk_of_a_run () {
   host wb gc
   eventually 3 nothing_left || show_left end
 }
+
+@test "killed at every call of connect: the container runs on, and can be taken off" { walk_of_a_cable connect; }
+@test "killed at every call of disconnect: the container runs on, and can be taken off" { walk_of_a_cable disconnect; }
 
 @test "200 containers, 20 at a time: no address given twice, nothing left" {
   # Emulated processors need a smaller crowd.
