@@ -4,7 +4,7 @@
 vm_packages="bash bats coreutils jq iproute2 iputils-ping nftables strace tmux attr libcap2-bin procps python3
   util-linux kmod busybox-static skopeo umoci runc crun docker-registry mount gzip tar grep sed mawk findutils hostname
   zstd diffutils login passwd ncurses-base libc-bin dash
-  netcat-openbsd aardvark-dns openssl iptables uidmap perl-base bsdutils keyutils podman containernetworking-plugins
+  netcat-openbsd aardvark-dns openssl iptables uidmap passt slirp4netns perl-base bsdutils keyutils podman containernetworking-plugins
   xz-utils"
 
 # vm_kernel DIRECTORY: Debian's cloud kernel and its modules, unpacked, not installed. Prints the directory.

@@ -1,12 +1,13 @@
 //! Where things lie on disk, and how they are changed safely.
 //!
 //! Everything is below two directories: `WB_ROOT` (`/var/lib/wb`) for what a reboot keeps and `WB_RUN` (`/run/wb`)
-//! for what it forgets. Two different pairs never disturb each other.
+//! for what it forgets; an ordinary user's lie in that user's own directories. Two different pairs never disturb each other.
 #![deny(missing_docs)]
 
 pub mod atomic;
 pub mod cni;
 pub mod image;
+pub mod kept;
 pub mod leftover;
 pub mod lock;
 pub mod membership;
@@ -15,6 +16,7 @@ pub mod passwd;
 mod place;
 pub mod record;
 pub mod tree;
+mod user;
 mod words;
 
 pub use place::Place;

@@ -1,5 +1,6 @@
 //! The two directories, and the path of everything below them.
 
+use crate::user;
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
@@ -19,7 +20,18 @@ pub struct Place {
 impl Place {
     /// The place the environment names. Fails where a name is relative.
     pub fn from_env() -> Result<Self, Error> {
-        Ok(Self { root: directory("WB_ROOT", DEFAULT_ROOT)?, run: directory("WB_RUN", DEFAULT_RUN)? })
+        let variable = |name: &str| std::env::var_os(name);
+        if nix::unistd::geteuid().is_root() {
+            let of_root = |path: &str| Ok(PathBuf::from(path));
+            return Ok(Self {
+                root: directory("WB_ROOT", || of_root(DEFAULT_ROOT))?,
+                run: directory("WB_RUN", || of_root(DEFAULT_RUN))?,
+            });
+        }
+        Ok(Self {
+            root: directory("WB_ROOT", || user::root(variable))?,
+            run: directory("WB_RUN", || user::run(variable))?,
+        })
     }
 
     /// The place of two given directories.
@@ -100,10 +112,10 @@ impl Place {
     }
 }
 
-fn directory(variable: &str, default: &str) -> Result<PathBuf, Error> {
+fn directory(variable: &str, default: impl FnOnce() -> Result<PathBuf, Error>) -> Result<PathBuf, Error> {
     let path = match std::env::var_os(variable) {
         Some(value) if !value.is_empty() => PathBuf::from(value),
-        _ => PathBuf::from(default),
+        _ => default()?,
     };
     if path.is_absolute() {
         // `//a/./b/` and `/a/b` are one place.

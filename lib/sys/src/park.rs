@@ -16,10 +16,7 @@ const PAGE: usize = 4 << 10;
 pub fn forever(fds: &[OwnedFd]) -> ! {
     before("a process that only holds on to sockets", || "ppoll(NULL, 0, NULL, NULL)".into());
     // It outlives everybody who reads the trace.
-    trace::end();
-    let keep: Vec<BorrowedFd> = fds.iter().map(AsFd::as_fd).collect();
-    // What cannot be closed stays open: no reason to let go of the sockets.
-    crate::child::close_all_but(&keep).ok();
+    close_others(fds);
     let (ranges, count) = written_pages();
     // From here on not even libc is called: its addresses are in pages that go.
     for (start, length) in ranges.iter().take(count) {
@@ -31,6 +28,15 @@ pub fn forever(fds: &[OwnedFd]) -> ! {
         // SAFETY: waits for a signal, with neither descriptors nor times.
         unsafe { raw::call(raw::PPOLL, 0, 0, 0) };
     }
+}
+
+/// Closes everything but `fds`, standard input, output and error too, and the trace with them.
+///
+/// What cannot be closed stays open: no reason to let go of the others.
+pub fn close_others(fds: &[OwnedFd]) {
+    trace::end();
+    let keep: Vec<BorrowedFd> = fds.iter().map(AsFd::as_fd).collect();
+    crate::child::close_all_but(&keep).ok();
 }
 
 /// The parts of memory that the parent may have written and nobody reads again: heap, stack, data, relocations.

@@ -190,5 +190,10 @@ fn wait_until_empty(directory: &Path) -> Result<(), Error> {
 
 /// What a verb says about a cgroup that does not exist.
 pub fn no_group() -> Error {
-    Error::new("the container has no cgroup").hint("wb-cgroup create makes it")
+    let hint = if crate::delegation::is_needed() {
+        "an ordinary user's containers have one where a cgroup v2 directory is delegated to the user"
+    } else {
+        "wb-cgroup create makes it"
+    };
+    Error::new("the container has no cgroup").hint(hint)
 }

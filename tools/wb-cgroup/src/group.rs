@@ -45,6 +45,19 @@ pub fn path_of(document: &Document, place: &Place) -> Result<PathBuf, Error> {
     Ok(path)
 }
 
+/// The path below the root of what is delegated: our own parent, or what was asked for, whatever was delegated when
+/// the container ran before.
+pub fn below(document: &Document, place: &Place, delegated: &Hierarchies) -> Result<String, Error> {
+    let path = path_of(document, place)?;
+    let parent = place.machine_name("wb");
+    let parts: Vec<_> = path.components().filter(|part| *part != Component::RootDir).collect();
+    let own = parts.iter().position(|part| part.as_os_str() == parent.as_str()).unwrap_or(0);
+    let root = delegated.unified.as_ref().map_or(Path::new("/"), Hierarchy::root);
+    let path = parts[own..].iter().fold(root.to_owned(), |path, part| path.join(part));
+    let text = path.to_str().map(str::to_owned);
+    text.ok_or_else(|| Error::new(format!("cgroup {}: not UTF-8", path.display())))
+}
+
 impl Group {
     /// The directories the cgroup `path` has or would have, for the usual controllers and those in `asked`.
     pub fn plan(hierarchies: &Hierarchies, path: &Path, asked: &BTreeSet<String>) -> Result<Self, Error> {

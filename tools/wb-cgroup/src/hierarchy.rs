@@ -33,10 +33,20 @@ pub struct Hierarchies {
 }
 
 impl Hierarchy {
+    /// The hierarchy whose cgroup `root` is the directory `mount_point`.
+    pub fn at(mount_point: PathBuf, root: PathBuf) -> Self {
+        Self { mount_point, root }
+    }
+
     /// The directory of the cgroup `path`, which counts from the hierarchy's root.
     pub fn directory(&self, path: &Path) -> PathBuf {
         let inside = path.strip_prefix(&self.root).unwrap_or(path);
         self.mount_point.join(inside.strip_prefix("/").unwrap_or(inside))
+    }
+
+    /// Which of its cgroups is at the mount point.
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     /// The directory at the mount point.

@@ -6,6 +6,7 @@
 //! `wb-cgroup enter ID -- COMMAND…`
 
 mod apply;
+mod delegation;
 mod devices;
 mod during;
 mod end;
@@ -188,18 +189,33 @@ impl Context {
         also: &[String],
     ) -> Result<(), Error> {
         flags.apply(document)?;
+        let mut resources = document.read::<Resources>("/linux/resources")?.unwrap_or_default();
+        let narrowed = if delegation::is_needed() {
+            let narrowed = delegation::narrow(&self.hierarchies);
+            delegation::reduce(&mut resources, narrowed.as_ref());
+            Some(narrowed)
+        } else {
+            None
+        };
+        let hierarchies = match &narrowed {
+            None => &self.hierarchies,
+            Some(Some(narrowed)) => narrowed,
+            Some(None) => return nothing_to_make(&resources, document),
+        };
+        if narrowed.is_some() {
+            document.set("/linux/cgroupsPath", group::below(document, &self.place, hierarchies)?)?;
+        }
         let path = self.path(document)?;
         if vacant {
-            end::is_vacant(&Group::existing(&self.hierarchies, &path))?;
+            end::is_vacant(&Group::existing(hierarchies, &path))?;
         }
-        let resources = document.read::<Resources>("/linux/resources")?.unwrap_or_default();
-        let writes = plan::plan(&resources, |controller| self.hierarchies.version_of(controller))?;
+        let writes = plan::plan(&resources, |controller| hierarchies.version_of(controller))?;
         let mut asked = apply::controllers(&writes, &resources);
-        asked.extend(also.iter().filter(|name| self.hierarchies.v1.contains_key(*name)).cloned());
-        let group = Group::plan(&self.hierarchies, &path, &asked)?;
+        asked.extend(also.iter().filter(|name| hierarchies.v1.contains_key(*name)).cloned());
+        let group = Group::plan(hierarchies, &path, &asked)?;
         let made = group
-            .make(&self.hierarchies, &asked)
-            .and_then(|()| apply::apply(&group, &self.hierarchies, &writes, &resources))
+            .make(hierarchies, &asked)
+            .and_then(|()| apply::apply(&group, hierarchies, &writes, &resources))
             .and_then(|()| group.record(document));
         made.map_err(|error| match end::delete(&group, &self.parent()) {
             Ok(()) => error,
@@ -285,6 +301,16 @@ impl Context {
         let code = if errno == Errno::ENOENT { 127 } else { 126 };
         Err(Error::errno(format!("enter: {}", command[0].to_string_lossy()), errno).code(code))
     }
+}
+
+/// Without a delegated cgroup a container has none; it runs all the same, unless a limit was asked for.
+fn nothing_to_make(resources: &Resources, document: &mut Document) -> Result<(), Error> {
+    let writes = plan::plan(resources, |_| 2)?;
+    if let Some(controller) = apply::controllers(&writes, resources).first() {
+        return Err(delegation::nothing_delegated(controller));
+    }
+    document.remove("/wb/cgroup");
+    Ok(())
 }
 
 /// A controller that was not used before has an empty cgroup now: the container's processes join it.

@@ -213,8 +213,8 @@ fn become_user(ids: Option<&Ids>, bounding: Set) -> Result<(), Error> {
     let Some(Ids { uid, gid, groups }) = ids else { return Ok(()) };
     capability::keep_over_setuid(true).context(|| "PR_SET_KEEPCAPS")?;
     match credentials::setgroups(groups) {
-        // A user namespace that has given setgroups(2) up has no groups to give either.
-        Err(Errno::EPERM) if groups.is_empty() && setgroups_denied() => {}
+        // A user namespace that has given setgroups(2) up has one group to give, and everybody in it has that.
+        Err(Errno::EPERM) if groups.iter().all(|group| group == gid) && setgroups_denied() => {}
         other => other.context(|| format!("groups {groups:?}"))?,
     }
     credentials::setgid(*gid).context(|| format!("group {gid}"))?;

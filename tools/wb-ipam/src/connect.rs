@@ -5,7 +5,6 @@ use crate::lease;
 use clap::Args;
 use serde_json::{Map, Value};
 use std::net::{IpAddr, Ipv6Addr};
-use std::path::Path;
 use wb_doc::{Context, Document, Error, names};
 use wb_store::{Place, membership, network, record};
 
@@ -67,7 +66,7 @@ pub fn connect(place: &Place, args: &ConnectArgs, doc: &mut Document) -> Result<
     }
     let id = doc.id()?.to_owned();
     network::load(place, &args.network)?;
-    let is_plugged = Path::new("/run/netns").join(&id).exists();
+    let is_plugged = wb_store::kept::netns_directory().join(&id).exists();
     if !is_plugged {
         let boot_id = wb_sys::proc::boot_id().context(|| "boot id")?;
         if record::is_alive(doc, "/wb/state", &boot_id) {

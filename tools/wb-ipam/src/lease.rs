@@ -3,7 +3,6 @@
 use crate::books::Books;
 use std::io::{ErrorKind, Write};
 use std::net::IpAddr;
-use std::path::Path;
 use std::process::ExitCode;
 use wb_doc::{Context, Document, Error, names};
 use wb_store::Place;
@@ -120,7 +119,7 @@ pub fn gc(place: &Place, network: Option<&str>) -> Result<ExitCode, Error> {
     let lives = |owner: &str| {
         owner.contains('/')
             || place.container(owner).join("config.json").exists()
-            || Path::new("/run/netns").join(owner).exists()
+            || wb_store::kept::netns_directory().join(owner).exists()
     };
     for network in chosen(place, network)? {
         Books::of(place, &network.name).sweep(&network.plugin()?.ipam, lives)?;

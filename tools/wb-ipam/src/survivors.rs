@@ -2,7 +2,6 @@
 
 use crate::subnet::Subnet;
 use std::net::IpAddr;
-use std::path::Path;
 use wb_doc::{Context, Error};
 use wb_store::{Place, network, record};
 
@@ -13,8 +12,8 @@ pub fn of(place: &Place, name: &str, subnet: &Subnet) -> Result<Vec<(String, IpA
     for id in record::list(place)? {
         // One that nobody can read, or that was removed meanwhile, tells of no address.
         let Ok(document) = record::read(place, &id) else { continue };
-        let lives =
-            Path::new("/run/netns").join(&id).exists() || record::is_alive(&document, "/wb/state", &boot_id);
+        let lives = wb_store::kept::netns_directory().join(&id).exists()
+            || record::is_alive(&document, "/wb/state", &boot_id);
         if !lives {
             continue;
         }

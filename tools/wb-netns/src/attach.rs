@@ -2,7 +2,7 @@
 
 use crate::bridge::{Bridge, mac_of};
 use crate::cable::{self, Cable, Made, Plug};
-use crate::{dns, files, link, netns, ports, publish};
+use crate::{dns, files, link, netns, ports, publish, way_out, world};
 use ipnet::IpNet;
 use serde_json::json;
 use std::net::IpAddr;
@@ -40,9 +40,11 @@ pub fn add(place: &Place, doc: &mut Document, bridge: Option<&str>) -> Result<()
     let mut published = ports::wanted(&attachments[0])?;
     // A port that somebody has is refused before anything is made.
     let sockets = take_ports(&mut published, &cables[0])?;
+    way_out::ensure(place)?;
+    world::enter()?;
     let made = make(place, &id, &cables, !published.is_empty())?;
     let done = report(doc, &id, made)
-        .and_then(|()| publish(place, doc, &cables[0], &published, &sockets))
+        .and_then(|()| publish(place, doc, &cables[0], &published, sockets))
         .and_then(|()| network::attachments(doc))
         .and_then(|attachments| provide_files(doc, place, &attachments));
     done.inspect_err(|_| {
@@ -55,6 +57,10 @@ pub fn add(place: &Place, doc: &mut Document, bridge: Option<&str>) -> Result<()
 pub fn take_ports(published: &mut [Port], cable: &Cable) -> Result<Vec<OwnedFd>, Error> {
     match published {
         [] => Ok(Vec::new()),
+        _ if world::is_inside() => {
+            Err(Error::new("published ports: an ordinary user's containers come one by one")
+                .hint("their ports are taken outside of the user's network, and no way leads back out"))
+        }
         _ if can_publish(cable) => ports::take(published, &cable.addresses),
         _ => Err(Error::new("nothing can be published from this network")
             .hint("it has no rules of ours, or is internal")),
@@ -72,13 +78,13 @@ pub fn publish(
     doc: &mut Document,
     cable: &Cable,
     published: &[Port],
-    sockets: &[OwnedFd],
+    sockets: Vec<OwnedFd>,
 ) -> Result<(), Error> {
     if published.is_empty() {
         return Ok(());
     }
     let id = doc.id()?.to_owned();
-    ports::park(place, &id, sockets)?;
+    ports::park(place, &id, sockets, ports::targets(published, &cable.addresses)?)?;
     let netfilter = Netlink::open(Protocol::Netfilter).context(|| "nfnetlink")?;
     publish::lead(&netfilter, &place.machine_name("wb"), &id, published, &cable.addresses)?;
     doc.set("/wb/network/ports", published)

@@ -98,7 +98,8 @@ fn attach(place: &Place, call: &Call, mut outcome: Outcome) -> Result<Outcome, E
         if !published.is_empty() {
             cable::set_hairpin(&host, &made)?;
             let owner = port_owner(&call.owner());
-            ports::park(place, &owner, &sockets)?;
+            let targets = ports::targets(&published, &cable.addresses)?;
+            ports::park(place, &owner, sockets, targets)?;
             let netfilter = Netlink::open(Protocol::Netfilter).context(|| "nfnetlink")?;
             publish::lead(&netfilter, &place.machine_name("wb"), &owner, &published, &cable.addresses)?;
         }

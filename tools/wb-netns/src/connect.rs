@@ -2,7 +2,7 @@
 
 use crate::attach::{self, provide_files, publish, take_ports};
 use crate::cable::{self, Cable, Made};
-use crate::{dns, link, netns, ports, publish};
+use crate::{dns, link, netns, ports, publish, way_out, world};
 use clap::Args;
 use wb_doc::{Context, Document, Error};
 use wb_store::network::{self, Attachment};
@@ -49,6 +49,8 @@ fn plug(
     // Ports are the first network's business; they are free if the container had no network before.
     let mut published = if index == 0 { ports::wanted(attachment)? } else { Vec::new() };
     let sockets = take_ports(&mut published, cable)?;
+    way_out::ensure(place)?;
+    world::enter()?;
     let host = Netlink::open(Protocol::Route).context(|| "netlink")?;
     let plug = cable::ready(place, &host, cable)?;
     let sandbox = netns::path(id).display().to_string();
@@ -66,7 +68,7 @@ fn plug(
     }
     let Made { interfaces } = made;
     attach::report_one(doc, index, &attachment.result, interfaces)?;
-    publish(place, doc, cable, &published, &sockets)
+    publish(place, doc, cable, &published, sockets)
 }
 
 /// Takes the container off one network, in the document and, where it runs, on the machine.
@@ -105,6 +107,7 @@ fn republish(place: &Place, id: &str, first: &Attachment, cable: &Cable) -> Resu
     if !attach::can_publish(cable) {
         return ports::withdraw(place, id);
     }
+    ports::redirect(place, id, ports::targets(&first.ports, &cable.addresses)?)?;
     let host = Netlink::open(Protocol::Route).context(|| "netlink")?;
     cable::set_hairpin(&host, &Made { interfaces: first.result.interfaces.clone() })?;
     publish::lead_elsewhere(place, id, &first.ports, &cable.addresses)

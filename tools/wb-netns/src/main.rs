@@ -20,9 +20,12 @@ mod network;
 mod nft;
 mod ports;
 mod publish;
+mod relay;
 mod restore;
 mod shown;
 mod usage;
+mod way_out;
+mod world;
 
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
@@ -148,6 +151,10 @@ fn run() -> Result<ExitCode, Error> {
     }
     let cli: Cli = wb_doc::parse_filter();
     let place = Place::from_env()?;
+    // These two have to do outside first.
+    if !matches!(cli.verb, Verb::Add(_) | Verb::Connect(_)) {
+        world::enter()?;
+    }
     match cli.verb {
         Verb::Add(args) => Ok(Filter::doing(TOOL, "add").run(&cli.filter, |doc| {
             args.fill(doc)?;

@@ -14,15 +14,13 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use wb_doc::{Context, Error};
+use wb_store::kept::netns_directory;
 use wb_sys::netlink::{Netlink, Protocol};
 use wb_sys::{Errno, mount, namespace};
 
-/// Where ip-netns(8) looks.
-pub const DIRECTORY: &str = "/run/netns";
-
 /// The file at which the namespace `name` is bound.
 pub fn path(name: &str) -> PathBuf {
-    Path::new(DIRECTORY).join(name)
+    netns_directory().join(name)
 }
 
 /// The network namespace this program came from.
@@ -120,14 +118,16 @@ pub fn check_interface(name: &str, addresses: &[IpNet]) -> Result<(), Error> {
 
 /// The names of all namespaces bound there.
 pub fn list() -> Result<Vec<String>, Error> {
-    let entries = match fs::read_dir(DIRECTORY) {
+    let directory = netns_directory();
+    let shown = || directory.display().to_string();
+    let entries = match fs::read_dir(&directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).context(|| DIRECTORY),
+        Err(error) => return Err(error).context(shown),
     };
     let mut names = Vec::new();
     for entry in entries {
-        let entry = entry.context(|| DIRECTORY)?;
+        let entry = entry.context(shown)?;
         names.extend(entry.file_name().into_string().ok().filter(|_| is_bound(&entry.path())));
     }
     names.sort();
@@ -147,31 +147,24 @@ fn make_file(path: &Path) -> Result<(), Errno> {
 /// `/run/netns` as ip-netns(8) makes it: a shared mount, so that a namespace deleted in one mount namespace does not
 /// live on in another.
 fn make_directory() -> Result<(), Error> {
-    let directory = Path::new(DIRECTORY);
-    match DirBuilder::new().mode(0o755).create(directory) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-            return Err(error).context(|| DIRECTORY.to_owned());
-        }
+    let directory = netns_directory();
+    let shown = || directory.display().to_string();
+    match DirBuilder::new().mode(0o755).create(&directory) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error).context(shown),
         _ => {}
     }
     let share = || {
         let flags = MsFlags::MS_SHARED | MsFlags::MS_REC;
-        mount::mount(Some(""), directory, Some("none"), flags, None, "a deletion is one everywhere")
+        mount::mount(Some(""), &directory, Some("none"), flags, None, "a deletion is one everywhere")
     };
     match share() {
         Err(Errno::EINVAL) => {
             let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
-            mount::mount(
-                Some(DIRECTORY),
-                directory,
-                Some("none"),
-                flags,
-                None,
-                "a mount of its own, to be shared",
-            )
-            .and_then(|()| share())
+            let why = "a mount of its own, to be shared";
+            mount::mount(directory.to_str(), &directory, Some("none"), flags, None, why)
+                .and_then(|()| share())
         }
         other => other,
     }
-    .context(|| DIRECTORY.to_owned())
+    .context(shown)
 }

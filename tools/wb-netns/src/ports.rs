@@ -1,9 +1,10 @@
 //! Published ports: held on the host by sockets, led to the container by elements of nft maps.
 //!
 //! No proxy runs. One parked process a container, with nothing in it but the sockets, holds its ports: a second
-//! container and any other program get `EADDRINUSE` at once.
+//! container and any other program get `EADDRINUSE` at once. Only where the host's rules are out of reach, in an
+//! ordinary user's namespaces, that process also answers (see [`relay`]).
 
-use crate::publish;
+use crate::{publish, relay, world};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -11,13 +12,13 @@ use std::fs;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use wb_doc::{Context, Error};
 use wb_store::Place;
 use wb_store::atomic::{self, Durability};
 use wb_store::network::{Attachment, Port};
 use wb_sys::netlink::{Netlink, Protocol};
-use wb_sys::port::{self, Transport};
+use wb_sys::port::{self, Purpose, Transport};
 use wb_sys::{Errno, child, park, pipe, poll, proc, process};
 
 /// How often a pair of ports, the same for IPv4 and IPv6, is looked for.
@@ -29,6 +30,9 @@ const ATTEMPTS: usize = 16;
 struct Holder {
     pid: i32,
     start_time: u64,
+    /// Where each port leads, for one that answers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    targets: Vec<SocketAddr>,
 }
 
 /// The ports a container publishes: those asked for, and of `publishAll` every exposed one that is not among them.
@@ -91,6 +95,18 @@ fn shown(port: &Port) -> String {
     }
 }
 
+/// Where each of the sockets of [`take`] leads, in the same order.
+pub fn targets(ports: &[Port], ips: &[IpNet]) -> Result<Vec<SocketAddr>, Error> {
+    let mut targets = Vec::new();
+    for port in ports {
+        for host in host_addresses(port, ips)? {
+            let inside = ips.iter().map(IpNet::addr).find(|ip| ip.is_ipv4() == host.is_ipv4());
+            targets.extend(inside.map(|inside| SocketAddr::new(inside, port.container_port)));
+        }
+    }
+    Ok(targets)
+}
+
 /// Takes every port; those with number 0 get the number of a free one, those with a range the first free one of it.
 pub fn take(ports: &mut [Port], ips: &[IpNet]) -> Result<Vec<OwnedFd>, Error> {
     let mut held = Vec::new();
@@ -113,9 +129,7 @@ pub fn take(ports: &mut [Port], ips: &[IpNet]) -> Result<Vec<OwnedFd>, Error> {
                 Err(errno) => {
                     let what = format!("published port {} on {}", shown(port), addresses[0]);
                     let error = Error::errno(what, errno).code(125);
-                    // A port that nobody holds is not published: two containers could have it.
-                    let no_sctp = errno == Errno::EPROTONOSUPPORT && port.protocol == "sctp";
-                    return Err(if no_sctp { error.hint("modprobe sctp") } else { error });
+                    return Err(advise(error, errno, port));
                 }
             }
         }
@@ -123,17 +137,29 @@ pub fn take(ports: &mut [Port], ips: &[IpNet]) -> Result<Vec<OwnedFd>, Error> {
     Ok(held)
 }
 
+fn advise(error: Error, errno: Errno, port: &Port) -> Error {
+    match errno {
+        Errno::EPROTONOSUPPORT if world::is_kept() => error.hint("an ordinary user publishes TCP and UDP"),
+        // A port that nobody holds is not published: two containers could have it.
+        Errno::EPROTONOSUPPORT if port.protocol == "sctp" => error.hint("modprobe sctp"),
+        Errno::EACCES => error
+            .hint(format!("root allows it: sysctl net.ipv4.ip_unprivileged_port_start={}", port.host_port)),
+        _ => error,
+    }
+}
+
 fn take_one(number: u16, protocol: &str, addresses: &[IpAddr]) -> Result<(u16, Vec<OwnedFd>), Errno> {
     let transport = match protocol {
         "tcp" => Transport::Tcp,
         "udp" => Transport::Udp,
-        "sctp" => Transport::Sctp,
+        "sctp" if !world::is_kept() => Transport::Sctp,
         _ => return Err(Errno::EPROTONOSUPPORT),
     };
+    let purpose = if world::is_kept() { Purpose::Serve } else { Purpose::Hold };
     let mut number = number;
     let mut sockets = Vec::new();
     for address in addresses {
-        let socket = port::take(SocketAddr::new(*address, number), transport)?;
+        let socket = port::take(SocketAddr::new(*address, number), transport, purpose)?;
         number = port::number(&socket)?;
         sockets.push(socket);
     }
@@ -146,7 +172,7 @@ fn file(place: &Place, id: &str) -> PathBuf {
 
 /// Leaves the sockets to a parked process of their own, which is written down, so that [`withdraw`] finds it. Nobody
 /// waits for it: should this program be killed before the writing is done, it ends too.
-pub fn park(place: &Place, id: &str, sockets: &[OwnedFd]) -> Result<(), Error> {
+pub fn park(place: &Place, id: &str, sockets: Vec<OwnedFd>, targets: Vec<SocketAddr>) -> Result<(), Error> {
     let path = file(place, id);
     let directory = place.run().join("ports");
     fs::create_dir_all(&directory).context(|| directory.display().to_string())?;
@@ -157,18 +183,44 @@ pub fn park(place: &Place, id: &str, sockets: &[OwnedFd]) -> Result<(), Error> {
         let go = child::new_session()
             .and_then(|_| child::close_range(end, end))
             .and_then(|()| pipe::read(&reader, &mut [0]));
-        if go == Ok(1) { park::forever(sockets) } else { 1 }
+        match go {
+            Ok(1) if world::is_kept() => relay::forever(sockets, || leads_to(&path)),
+            Ok(1) => park::forever(&sockets),
+            _ => 1,
+        }
     })
     .context(|| "fork")?;
     drop(reader);
-    write_down(&path, pid.as_raw())?;
+    write_down(&path, pid.as_raw(), targets)?;
     pipe::write(&writer, &[1]).context(|| "the holder of the ports").map(drop)
 }
 
-fn write_down(path: &std::path::Path, pid: i32) -> Result<(), Error> {
-    let holder = Holder { pid, start_time: proc::start_time(pid).context(|| "start time")? };
-    let text = serde_json::to_vec(&holder).context(|| "the holder of the ports")?;
-    atomic::write(path, &text, Durability::Visible)
+fn write_down(path: &Path, pid: i32, targets: Vec<SocketAddr>) -> Result<(), Error> {
+    let start_time = proc::start_time(pid).context(|| "start time")?;
+    let targets = if world::is_kept() { targets } else { Vec::new() };
+    Holder { pid, start_time, targets }.write(path)
+}
+
+impl Holder {
+    fn write(&self, path: &Path) -> Result<(), Error> {
+        let text = serde_json::to_vec(self).context(|| "the holder of the ports")?;
+        atomic::write(path, &text, Durability::Visible)
+    }
+}
+
+/// What the file says at this moment; nowhere, where it is gone.
+fn leads_to(path: &Path) -> Vec<SocketAddr> {
+    let text = fs::read(path).unwrap_or_default();
+    serde_json::from_slice::<Holder>(&text).map(|holder| holder.targets).unwrap_or_default()
+}
+
+/// Leads what a holder answers elsewhere. One that only holds needs not be told.
+pub fn redirect(place: &Place, id: &str, targets: Vec<SocketAddr>) -> Result<(), Error> {
+    let path = file(place, id);
+    match fs::read(&path).map(|text| serde_json::from_slice::<Holder>(&text)) {
+        Ok(Ok(holder)) if !holder.targets.is_empty() => Holder { targets, ..holder }.write(&path),
+        _ => Ok(()),
+    }
 }
 
 /// Takes a container's ports off the host: the rules first, then the holder, whose end is waited for, so that the

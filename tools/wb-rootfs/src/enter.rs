@@ -7,6 +7,7 @@ mod attach;
 mod cgroup;
 mod copy_up;
 mod devices;
+mod ids;
 mod next;
 mod options;
 mod paths;

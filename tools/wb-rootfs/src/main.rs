@@ -2,6 +2,7 @@
 //!
 //! Usage: `wb-rootfs unpack | mount | umount | diff | cp | export | open | enter`
 
+mod attribute;
 mod copy;
 mod cp;
 mod diff;

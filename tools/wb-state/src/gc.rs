@@ -66,7 +66,7 @@ fn has_traces(place: &Place, document: &Document) -> Result<bool, Error> {
     let id = document.id()?;
     let cgroups =
         document.at("/wb/cgroup/paths").and_then(|paths| paths.as_object().cloned()).unwrap_or_default();
-    Ok(Path::new("/run/netns").join(id).exists()
+    Ok(wb_store::kept::netns_directory().join(id).exists()
         || fs::read_dir(place.container_run(id)).is_ok_and(|mut entries| entries.next().is_some())
         || cgroups.values().any(|path| path.as_str().is_some_and(|path| Path::new(path).exists())))
 }

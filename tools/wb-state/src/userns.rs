@@ -22,6 +22,12 @@ pub fn with_maps(
     then: impl FnOnce(&mut Document) -> Result<(), Error>,
 ) -> Result<(), Error> {
     match document.str_at("/wb/userns/mode") {
+        // The layers could not be seen through other maps: their file system is not this user's to map.
+        Some(mode @ ("auto" | "map")) if wb_store::kept::network().is_some() => {
+            Err(Error::new(format!("--userns {mode}: takes root, since layers are mounted through its maps"))
+                .code(125)
+                .hint("an ordinary user's containers are in the user's own namespace already"))
+        }
         Some("auto") if document.at("/linux/uidMappings").is_none() => {
             let _lock = Lock::exclusive(&lock_file(place)?)?;
             let host = free_range(&taken(place)?)?;

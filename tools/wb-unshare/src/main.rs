@@ -1,13 +1,15 @@
 //! wb-unshare: new namespaces, then the next program as their first process.
 //!
-//! Usage: `wb-unshare [flags] [CMD…] | run --doc FD [--status-fd FD] NEXT… | create … | start`
+//! Usage: `wb-unshare [flags] [CMD…] | run --doc FD [--status-fd FD] NEXT… | create … | start | keep CMD…`
 
 mod birth;
 mod flags;
 mod hooks;
+mod keep;
 mod maps;
 mod plan;
 mod run;
+mod subids;
 mod two_phase;
 
 use clap::{Parser, Subcommand};
@@ -19,7 +21,7 @@ const TOOL: &str = "wb-unshare";
 #[derive(Parser)]
 #[command(name = "wb-unshare", version, args_conflicts_with_subcommands = true)]
 #[command(
-    override_usage = "wb-unshare [OPTIONS] [CMD...]\n       wb-unshare run|create|start|hook [OPTIONS] [NEXT...]"
+    override_usage = "wb-unshare [OPTIONS] [CMD...]\n       wb-unshare run|create|start|hook|keep [OPTIONS] [NEXT...]"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -34,6 +36,7 @@ enum Verb {
     Create(two_phase::CreateArgs),
     Start(two_phase::StartArgs),
     Hook(two_phase::HookArgs),
+    Keep(keep::Args),
 }
 
 fn main() -> ExitCode {
@@ -44,5 +47,6 @@ fn main() -> ExitCode {
         Some(Verb::Create(args)) => two_phase::create(&args),
         Some(Verb::Start(args)) => two_phase::start(&args),
         Some(Verb::Hook(args)) => two_phase::hook(&args),
+        Some(Verb::Keep(args)) => keep::run(&args),
     }
 }

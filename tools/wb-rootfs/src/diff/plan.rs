@@ -1,6 +1,7 @@
 //! Which paths differ: the directory a container wrote to, held against the layers below it as overlayfs would.
 
 use super::Source;
+use crate::attribute;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
@@ -249,13 +250,13 @@ fn is_same_time(a: &FileStat, b: &FileStat) -> bool {
 }
 
 fn is_opaque(fd: impl std::os::fd::AsFd) -> Result<bool, Error> {
-    let value = tree::xattr(fd, "trusted.overlay.opaque").context(|| "trusted.overlay.opaque")?;
+    let value = tree::xattr(fd, attribute::opaque()).context(attribute::opaque)?;
     Ok(value.as_deref() == Some(b"y"))
 }
 
 /// With redirect_dir=on a directory may stand for one of another name below; a layer cannot say that.
 fn refuse_redirect(fd: &OwnedFd, path: &[u8]) -> Result<(), Error> {
-    match tree::xattr(fd, "trusted.overlay.redirect").context(|| show(path))? {
+    match tree::xattr(fd, attribute::redirect()).context(|| show(path))? {
         None => Ok(()),
         Some(_) => Err(Error::new(format!("{}: renamed by overlayfs's redirect_dir", show(path)))),
     }

@@ -4,6 +4,7 @@
 //! does not fit.
 
 use super::plan::{Change, Kind, Tree, show};
+use crate::attribute;
 use crate::tar_out::{Fields, Writer, kept};
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -114,7 +115,7 @@ impl<W: Write> Layer<W> {
         }
         fields.size = u64::try_from(now.st_size).unwrap_or(0);
         fields.xattrs = kept(&fd)?;
-        if tree::xattr(&fd, "trusted.overlay.metacopy").context(|| "getxattr")?.is_some() {
+        if tree::xattr(&fd, attribute::metacopy()).context(|| "getxattr")?.is_some() {
             return Err(Error::new("its content is not here: overlayfs's metacopy"));
         }
         self.out.header(EntryType::Regular, &fields)?;

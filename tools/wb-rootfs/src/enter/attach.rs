@@ -1,10 +1,10 @@
 //! The members of `mounts`, one by one: made detached, finished, then attached to a descriptor inside the root.
 
-use super::cgroup;
 use super::options::Options;
 use super::plan::{Act, Plan, Planned};
 use super::root::{Kind, Root};
 use super::trees::Trees;
+use super::{cgroup, ids};
 use crate::idmap::Maps;
 use nix::sys::stat::SFlag;
 use nix::sys::statfs::PROC_SUPER_MAGIC;
@@ -184,7 +184,7 @@ pub fn make_filesystem(kind: &str, source: &str, options: &Options) -> Result<Ow
     };
     mount_fd::fsconfig_string(&fs, "source", source, "its source")
         .map_err(|errno| explain("source", errno))?;
-    for word in &options.data {
+    for word in options.data.iter().filter(|word| kind != "devpts" || ids::can_give(word)) {
         match word.split_once('=') {
             Some((key, value)) => mount_fd::fsconfig_string(&fs, key, value, "its option"),
             None => mount_fd::fsconfig_flag(&fs, word, "its option"),

@@ -3,6 +3,7 @@
 //! `wb-unshare` has refused those that belong to no namespace of the container's; here they are written through a
 //! procfs that is certainly one.
 
+use super::ids;
 use super::plan::Plan;
 use super::root::Root;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag};
@@ -29,7 +30,7 @@ pub fn write(plan: &Plan, but_network: bool, root: &Root) -> Result<(), Error> {
     for (name, value) in &plan.sysctl {
         let path = path(name);
         if !(but_network && is_network(&path)) {
-            one(root, &path, value).map_err(|errno| explain(name, errno))?;
+            one(root, &path, &ids::fit(&path, value)).map_err(|errno| explain(name, errno))?;
         }
     }
     Ok(())
@@ -41,7 +42,8 @@ pub fn write_network(plan: &Plan) -> Result<(), Error> {
     for (name, value) in &plan.sysctl {
         let path = path(name);
         if is_network(&path) {
-            procfs::write(&path, value, "linux.sysctl").map_err(|errno| explain(name, errno))?;
+            procfs::write(&path, &ids::fit(&path, value), "linux.sysctl")
+                .map_err(|errno| explain(name, errno))?;
         }
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 use super::mapped;
 use super::{directory, like, private_directory};
+use crate::attribute;
 use crate::idmap::Maps;
 use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags};
@@ -14,9 +15,14 @@ use wb_store::Place;
 use wb_sys::mount_fd::{self, Attributes, Change, Propagation};
 use wb_sys::{Errno, mount};
 
-/// Options against layers that would lead the overlay astray: what an image may say in `trusted.overlay.*` is
+/// Options against layers that would lead the overlay astray: what an image may say in overlayfs's own attributes is
 /// neither followed nor written (redirects, data in another file, an index over all layers).
 const SAFE: &[(&str, &str)] = &[("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off")];
+
+/// Those to be given: `userxattr` implies `redirect_dir=nofollow`, and refuses to be told.
+fn safe() -> &'static [(&'static str, &'static str)] {
+    if attribute::is_users() { &SAFE[1..] } else { SAFE }
+}
 
 /// The most that fits into the data of mount(2): a page, less its closing NUL.
 const MAX_DATA_BYTES: usize = 4095;
@@ -180,7 +186,7 @@ impl Overlay {
         for layer in self.lower.iter().rev() {
             stack.push(layer.clone());
             // overlayfs does not ask whether a layer's root is opaque, so what it hides is not mounted at all.
-            let opaque = wb_sys::tree::xattr_of(layer, "trusted.overlay.opaque");
+            let opaque = wb_sys::tree::xattr_of(layer, attribute::opaque());
             if opaque.context(|| format!("layer {}", layer.display()))?.is_some() {
                 break;
             }
@@ -252,8 +258,11 @@ impl Overlay {
         }
         held.push(set("upperdir", upper, "what the container writes")?);
         held.push(set("workdir", work, "overlayfs's own, for atomic changes")?);
-        for &(key, value) in SAFE {
+        for &(key, value) in safe() {
             mount_fd::fsconfig_string(&fs, key, value, "a layer cannot lead astray").map_err(said)?;
+        }
+        if attribute::is_users() {
+            mount_fd::fsconfig_flag(&fs, "userxattr", "its attributes are a user's").map_err(said)?;
         }
         if self.volatile {
             mount_fd::fsconfig_flag(&fs, "volatile", "nothing has to survive: never sync").map_err(said)?;
@@ -274,7 +283,8 @@ impl Overlay {
             format!("upperdir={}", upper.as_raw_fd()),
             format!("workdir={}", work.as_raw_fd()),
         ];
-        options.extend(SAFE.iter().map(|(key, value)| format!("{key}={value}")));
+        options.extend(safe().iter().map(|(key, value)| format!("{key}={value}")));
+        options.extend(attribute::is_users().then(|| "userxattr".to_owned()));
         options.extend(self.volatile.then(|| "volatile".to_owned()));
         let data = options.join(",");
         if data.len() > MAX_DATA_BYTES {

@@ -1,5 +1,6 @@
 //! Directories of the layer by path: opened inside the root, made where they are missing, and kept open for a while.
 
+use crate::attribute;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
@@ -108,7 +109,7 @@ impl Parents {
                         self.open.clear();
                         tree::unlink(&current, name).context(|| show(so_far))?;
                         make_child(&current, name).and_then(|fd| {
-                            tree::set_xattr(&fd, b"trusted.overlay.opaque", b"y")?;
+                            tree::set_xattr(&fd, attribute::opaque().as_bytes(), b"y")?;
                             Ok(fd)
                         })
                     } else {

@@ -6,6 +6,7 @@
 
 use super::archive::{Entry, Kind};
 use super::parents::Parents;
+use crate::attribute;
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -232,9 +233,15 @@ impl Tree {
         kind: SFlag,
         device: u64,
     ) -> Result<(), Error> {
-        self.replacing(parent, name, || tree::mknod(parent, name, kind, entry.mode & 0o777, device))
+        let made = self
+            .replacing(parent, name, || tree::mknod(parent, name, kind, entry.mode & 0o777, device))
             .context(|| "mknod")
-            .map_err(needs_root)?;
+            .map_err(needs_root);
+        match made {
+            // In a user namespace nobody makes devices, and nobody could use them; containers have their own.
+            Err(error) if error.raw_errno() == Some(Errno::EPERM) && attribute::is_users() => return Ok(()),
+            other => other?,
+        }
         self.chown_named(parent, name, entry)?;
         if entry.mode & 0o7000 != 0 {
             // Through a handle that does not open the device.
@@ -347,13 +354,13 @@ fn has_aufs_name(path: &[u8]) -> bool {
 /// What overlayfs reads as "nothing of the layers below shows here" (kernel, filesystems/overlayfs, "whiteouts and
 /// opaque directories").
 fn mark_opaque(directory: &OwnedFd) -> Result<(), Error> {
-    tree::set_xattr(directory, b"trusted.overlay.opaque", b"y")
-        .context(|| "trusted.overlay.opaque")
+    tree::set_xattr(directory, attribute::opaque().as_bytes(), b"y")
+        .context(attribute::opaque)
         .map_err(needs_root)
 }
 
 /// File capabilities and users' own attributes are a layer's to set. All others are dropped, as docker does: those of
-/// security modules belong to this machine, and `trusted.overlay.*` would steer the overlay mount.
+/// security modules belong to this machine, and overlayfs's own would steer the overlay mount.
 fn set_xattrs(fd: &OwnedFd, xattrs: &[(Vec<u8>, Vec<u8>)]) -> Result<(), Error> {
     for (name, value) in xattrs {
         let is_user = name.starts_with(b"user.") && !name.starts_with(b"user.overlay.");
@@ -368,6 +375,9 @@ fn set_xattrs(fd: &OwnedFd, xattrs: &[(Vec<u8>, Vec<u8>)]) -> Result<(), Error> 
 fn needs_root(error: Error) -> Error {
     match error.raw_errno() {
         Some(Errno::EPERM) => error.hint("owners, devices and whiteouts need root's rights"),
+        Some(Errno::EINVAL) if attribute::is_users() => error.hint(
+            "an owner this user has no id for: usermod --add-subuids FIRST-LAST --add-subgids FIRST-LAST USER",
+        ),
         _ => error,
     }
 }
