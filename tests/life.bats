@@ -199,6 +199,120 @@ reboot () {
   has_state deaf exitCode 137
 }
 
+@test "a restart that fails is tried again" {
+  mkdir bound
+  start --name r --restart always -v "$PWD/bound:/b" busybox sh -c 'echo run; while [ ! -e /b/end ]; do sleep 0.05; done; exit 4'
+  mv bound away
+  touch away/end
+  failed () { state r error | grep -q 'No such file or directory' && has_state r status restarting; }
+  eventually 10 failed
+  wb ps | grep -q 'Restarting (125)'
+  rm away/end
+  mv away bound
+  eventually 20 has_state r status running
+  has_state r error null
+  [ "$(state r restartCount)" -ge 2 ]
+  wb exec r true
+  # Also while it waits for the next time.
+  mv bound away
+  touch away/end
+  eventually 10 failed
+  within 10 wb stop r
+  has_state r status exited
+  has_state r stopped true
+  wb rm r
+}
+
+@test "who stops it is heard before its end, however late the monitor is" {
+  start --name r --restart always busybox sleep 1000
+  for _ in 1 2 3; do
+    monitor=$(state r monitor.pid) pid=$(state r pid)
+    kill -STOP "$monitor"
+    within 20 wb stop -t 0 r &
+    eventually 5 gone "$pid"
+    kill -CONT "$monitor"
+    wait $!
+    has_state r status exited
+    has_state r stopped true
+    eventually 5 gone "$monitor"
+    wb start r
+  done
+}
+
+@test "kill -9 of the monitor while it waits to restart: exited, and removed" {
+  start --name r --restart always busybox false
+  eventually 20 has_state r status restarting
+  monitor=$(state r monitor.pid)
+  kill -9 "$monitor"
+  eventually 5 gone "$monitor"
+  ended () { wb ps -a --format '{{.State}}' | grep -qx exited; }
+  eventually 5 ended
+  wb gc
+  wb rm r
+}
+
+@test "a pid that was used again by another program is never signalled" {
+  # In a pid namespace of its own the next number can be chosen.
+  cat >story <<'END'
+set -e
+wb run -d --name s --net none busybox sleep 1000 >/dev/null
+pid=$(wb inspect --format '{{.State.Pid}}' s)
+kill -9 "$(wb inspect s | jq '.[0].wb.state.monitor.pid')" "$pid"
+while [ -e "/proc/$pid" ]; do sleep 0.05; done
+echo $((pid - 1)) >/proc/sys/kernel/ns_last_pid
+sleep 7777 &
+[ $! = "$pid" ]
+[ "$(wb ps -a --format '{{.State}}')" = exited ]
+wb stop -t 1 s
+! wb kill s 2>said || exit 1
+grep -q 'not running' said
+! wb exec s true 2>/dev/null || exit 1
+wb rm -f s
+# Not even the monitor's number.
+wb run -d --name m --net none busybox sleep 1000 >/dev/null
+monitor=$(wb inspect m | jq '.[0].wb.state.monitor.pid')
+kill -9 "$monitor"
+while [ -e "/proc/$monitor" ]; do sleep 0.05; done
+echo $((monitor - 1)) >/proc/sys/kernel/ns_last_pid
+sleep 8888 &
+[ $! = "$monitor" ]
+wb stop -t 0 m
+wb rm -f m
+kill -0 "$pid" "$monitor"
+[ "$(tr '\0' ' ' <"/proc/$pid/cmdline")" = 'sleep 7777 ' ]
+[ "$(tr '\0' ' ' <"/proc/$monitor/cmdline")" = 'sleep 8888 ' ]
+kill "$pid" "$monitor"
+END
+  within 60 unshare --pid --fork --mount-proc sh story
+}
+
+@test "events: a life, as it is lived" {
+  mkdir -p "$WB_ROOT/containers"
+  wb events --format '{{.Action}} {{.Actor.Attributes.name}}' >seen &
+  watcher=$!
+  wb events --json --filter event=die >deaths &
+  deaths=$!
+  watches () { grep -qs 'inotify wd' "/proc/$1/fdinfo/"*; }
+  eventually 5 watches "$watcher"
+  eventually 5 watches "$deaths"
+  start --name e -m 16m --memory-swap 16m busybox \
+    sh -c '[ ! -e /ran ] || exec sleep 1000; touch /ran; exec dd if=/dev/zero of=/dev/null bs=64M count=1'
+  wb wait e >/dev/null
+  wb start e
+  wb pause e
+  wb unpause e
+  wb stop -t 0 e
+  wb rename e f
+  wb rm f
+  eventually 5 grep -q destroy seen
+  eventually 5 grep -q 137 deaths
+  kill "$watcher" "$deaths"
+  cut -d' ' -f1 seen | paste -sd' ' >actions
+  [ "$(cat actions)" = 'create start oom die start pause unpause die stop rename destroy' ]
+  grep -qx 'rename f' seen
+  [ "$(jq -r '.attributes.exitCode' deaths | sort -u)" = 137 ]
+}
+
 @test "at boot: what is to run runs again, what was stopped or never wanted does not" {
   start --name always --restart always busybox sleep 1000
   start --name stopped --restart always busybox sleep 1000

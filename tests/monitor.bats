@@ -139,6 +139,16 @@ shows () { screen | grep -q -- "$1"; }
   [ -z "$(wb ps -aq)" ]
 }
 
+@test "logs -f ends when its container is removed" {
+  start --name gone busybox sh -c 'seq 1 3; exec sleep 1000'
+  within 10 wb logs -f gone >out &
+  job=$!
+  eventually 5 grep -q 3 out
+  wb rm -f gone
+  wait "$job"
+  [ "$(cat out)" = "$(seq 1 3)" ]
+}
+
 @test "logs -f goes on in the next file, and the files stay small" {
   start --name r --log-opt max-size=60k --log-opt max-file=3 busybox \
     sh -c 'sleep 0.3; i=0; while [ $i -lt 3000 ]; do echo "line $i"; i=$((i + 1)); done'
@@ -321,7 +331,8 @@ EOF
   sleep 0.3
   type_keys 'echo $((6 * 7))' Enter
   eventually 5 shows '^42'
-  client=$(pgrep -f '^wb-monitor attach d$' -n)
+  # Not the guard of the terminal, which came after it.
+  client=$(pgrep -f '^wb-monitor attach d$' -o)
   kill -TERM "$client"
   # What is typed while it lives goes into the container.
   eventually 5 gone "$client"
@@ -330,6 +341,103 @@ EOF
   eventually 5 shows '^icanon'
   [ "$(state d status)" = running ]
   wb logs d | grep -q 42
+}
+
+@test "a terminal: kill -9 of the client leaves it as it was" {
+  terminal sh
+  tty=$("${tmux[@]}" display-message -p -t t '#{pane_tty}')
+  shell=$("${tmux[@]}" display-message -p -t t '#{pane_pid}')
+  is_raw () { stty -F "$tty" -a | grep -q -- -icanon; }
+  is_sane () { stty -F "$tty" -a | grep -q ' icanon.* echo '; }
+  wb run -d --name e --net none busybox sleep 1000 >/dev/null
+  for command in 'wb run -it --name k --net none busybox sh' 'wb attach k' 'wb exec -it e sh'; do
+    echo "$command" >&2
+    eventually 5 is_sane
+    type_keys "$command" Enter
+    eventually 10 is_raw
+    # The client and the shell's whole job: only the guard has a session of its own.
+    kill -9 -- "-$(ps -o tpgid= -p "$shell" | tr -d ' ')"
+    eventually 5 is_sane
+  done
+  [ "$(state k status)" = running ]
+  # A client that leaves in order needs no guard, and leaves none.
+  type_keys 'clear; wb exec -it e true; echo "left-$?"' Enter
+  eventually 10 shows '^left-0'
+  is_sane
+  left () { ! grep -lzqsxF -- "WB_ROOT=$WB_ROOT" $(pgrep -f '^wb-monitor (exec|attach)' | sed 's,.*,/proc/&/environ,') /dev/null; }
+  eventually 5 left
+}
+
+@test "a terminal: attach and exec follow its size, too" {
+  terminal sh
+  wb run -dit --name w --net none busybox sh >/dev/null
+  for command in 'wb attach w' 'wb exec -it w sh'; do
+    "${tmux[@]}" resize-window -t t -x 100 -y 30
+    type_keys "clear; $command" Enter
+    sleep 0.5
+    type_keys 'clear; stty size' Enter
+    eventually 5 shows '^30 100'
+    "${tmux[@]}" resize-window -t t -x 80 -y 20
+    sleep 0.2
+    type_keys 'clear; stty size' Enter
+    eventually 5 shows '^20 80'
+    type_keys C-p C-q
+    sleep 0.3
+  done
+}
+
+@test "exec ends when the container does, whatever it was doing" {
+  runs_inside () { wb top x -eo pid,args | grep -q 'sleep 999$'; }
+  for how in '' '-i' '-d'; do
+    start --name x busybox sleep 1000
+    # An input that stays open.
+    exec 7<> <(:)
+    within 20 wb exec $how x sleep 999 <&7 >/dev/null 2>&1 &
+    job=$!
+    exec 7<&-
+    eventually 5 runs_inside
+    wb rm -f x
+    status=0
+    wait "$job" || status=$?
+    case $how in
+    -d) [ "$status" = 0 ] ;;
+    *) [ "$status" = 137 ] ;;
+    esac
+  done
+  # At the very moment of the end: any status, but no hang and nothing left.
+  for wait in 0 0.02 0.04 0.06 0.08; do
+    start --name x busybox sleep 1000
+    { sleep $wait; wb kill x >/dev/null; } &
+    for _ in 1 2 3 4; do
+      status=0
+      within 20 wb exec x true 2>/dev/null || status=$?
+      [ "$status" != 124 ]
+    done
+    wait $!
+    within 10 wb rm -f x
+  done
+}
+
+@test "an end that is quicker than the word of it is not lost" {
+  # A chain whose process ends at once, and that says half a second later which one it was.
+  late='read -r pid rest </proc/self/stat; set -- ${rest##*)}
+    { sleep 0.5; echo "{\"pid\":$$,\"startTime\":${20}}" >&4; } & exec sh -c "exit 7"'
+  wb create --name late --net none busybox true >/dev/null
+  WB_COMMAND_TIMEOUT=20 must_fail 7 wb-monitor run --attach late -- sh -c "$late"
+  [ "$(state late exitCode)" = 7 ]
+  echo '{"process":{"args":["x"]}}' >doc
+  WB_COMMAND_TIMEOUT=20 must_fail 7 wb-monitor exec --doc doc -- sh -c "$late"
+  wb rm late
+}
+
+@test "stop and the end of the container at the same moment" {
+  for wait in 0.1 0.14 0.18 0.22; do
+    start --name s busybox sh -c "sleep $wait; exit 3"
+    sleep 0.1
+    within 10 wb stop s
+    [[ $(state s exitCode) =~ ^(3|143|137)$ ]]
+    wb rm s
+  done
 }
 
 @test "-it without a terminal is refused" {

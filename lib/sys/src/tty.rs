@@ -116,6 +116,16 @@ impl Raw {
     pub fn restore(&self) -> Result<()> {
         set(&self.tty, &self.before, "the terminal as it was")
     }
+
+    /// The mode from before, by way of `fd`, which is the same terminal; unless somebody else has set another meanwhile.
+    pub fn restore_through(&self, fd: impl AsFd) -> Result<()> {
+        let tty = File::from(fd.as_fd().try_clone_to_owned().map_err(|_| Errno::EMFILE)?);
+        let present = termios::tcgetattr(&tty)?;
+        let mut raw = self.before.clone();
+        termios::cfmakeraw(&mut raw);
+        let same = present.local_flags == raw.local_flags && present.input_flags == raw.input_flags;
+        if same { set(&tty, &self.before, "the terminal as it was") } else { Ok(()) }
+    }
 }
 
 impl Drop for Raw {
@@ -180,6 +190,13 @@ mod tests {
         let before = termios::tcgetattr(&slave).unwrap();
         let raw = Raw::enter(&slave).unwrap();
         assert_ne!(termios::tcgetattr(&slave).unwrap().local_flags, before.local_flags);
+        raw.restore_through(&slave).unwrap();
+        assert_eq!(termios::tcgetattr(&slave).unwrap().local_flags, before.local_flags);
+        let mut other = before.clone();
+        other.local_flags.remove(termios::LocalFlags::ECHO);
+        termios::tcsetattr(&slave, SetArg::TCSANOW, &other).unwrap();
+        raw.restore_through(&slave).unwrap();
+        assert_eq!(termios::tcgetattr(&slave).unwrap().local_flags, other.local_flags);
         drop(raw);
         assert_eq!(termios::tcgetattr(&slave).unwrap().local_flags, before.local_flags);
     }

@@ -5,6 +5,7 @@
 
 use crate::client::copy::{Copier, Turn};
 use crate::client::keys::{self, Keys};
+use crate::client::terminal::Terminal;
 use crate::client::{self, say};
 use crate::monitor::birth::{self, Birth, News};
 use crate::monitor::stdio::{self, Stdio};
@@ -17,8 +18,7 @@ use std::time::Instant;
 use wb_doc::{Context, Error, FilterArgs, read_one};
 use wb_sys::poll::{self, Set};
 use wb_sys::signal::Signals;
-use wb_sys::tty::{self, Raw};
-use wb_sys::{child, process};
+use wb_sys::{child, process, tty};
 
 /// Exit status of a client that left by its detach keys, as docker's.
 const DETACHED: u8 = 0;
@@ -82,7 +82,7 @@ struct Execution {
     code: Option<u8>,
     signals: Signals,
     copiers: [Option<Copier>; 3],
-    raw: Option<Raw>,
+    raw: Option<Terminal>,
     tty: bool,
     detach: bool,
     sig_proxy: bool,
@@ -112,7 +112,7 @@ impl Execution {
             copiers[0] =
                 Some(Copier::new(client::copy_of(std::io::stdin())?, input, settings.tty.then_some(keys)));
             if settings.tty {
-                raw = Some(Raw::enter(std::io::stdin()).context(|| "raw mode")?);
+                raw = Some(Terminal::enter(std::io::stdin())?);
             }
         }
         let [out, err] = ours.output;
@@ -167,6 +167,9 @@ impl Execution {
                     return Ok(end);
                 }
             }
+            if let Some(end) = self.reap() {
+                return Ok(end);
+            }
             if let (true, false, false, Some(code)) = (over, waits_for_room, moved, self.code) {
                 return Ok(End::Code(code));
             }
@@ -194,21 +197,7 @@ impl Execution {
     fn on_signals(&mut self) -> Option<End> {
         while let Some(number) = self.signals.next() {
             if number == Signal::SIGCHLD as i32 {
-                // Whoever ended has said before who it was.
-                if let Some(end) = self.on_status() {
-                    return Some(end);
-                }
-                while let Some(status) = child::reap() {
-                    // It may have begun and ended since we looked.
-                    if let (None, Some(end)) = (self.init, self.on_status()) {
-                        return Some(end);
-                    }
-                    if status.pid().map(nix::unistd::Pid::as_raw) == self.init {
-                        self.code = process::exit_code(status);
-                        self.init = None;
-                        self.copiers[0] = None;
-                    }
-                }
+                // Seen to at the end of each turn.
             } else if number == Signal::SIGWINCH as i32 {
                 self.resize();
             } else if let (Some(pid), true) = (self.init, self.sig_proxy && !self.tty) {
@@ -219,6 +208,25 @@ impl Execution {
                 .any(|&signal| signal as i32 == number)
             {
                 return Some(End::Code(u8::try_from(128 + number).unwrap_or(125)));
+            }
+        }
+        None
+    }
+
+    /// Waits for the children that have ended. As long as the chain has not said which process it has made, none is
+    /// waited for: it may be that one, which was quicker than the word of it.
+    fn reap(&mut self) -> Option<End> {
+        if let Some(end) = self.on_status() {
+            return Some(end);
+        }
+        if self.birth.is_some() && self.init.is_none() && self.code.is_none() {
+            return None;
+        }
+        while let Some(status) = child::reap() {
+            if status.pid().map(nix::unistd::Pid::as_raw) == self.init {
+                self.code = process::exit_code(status);
+                self.init = None;
+                self.copiers[0] = None;
             }
         }
         None

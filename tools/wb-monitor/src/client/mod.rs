@@ -2,6 +2,7 @@
 
 pub mod copy;
 pub mod keys;
+pub mod terminal;
 
 use crate::message::{Answer, MAX_BYTES, Request, Streams};
 use copy::{Copier, Turn};
@@ -9,11 +10,11 @@ use keys::Keys;
 use nix::sys::signal::Signal;
 use std::io::{IsTerminal, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use terminal::Terminal;
 use wb_doc::{Context, Error};
 use wb_sys::poll::{self, Set};
 use wb_sys::signal::Signals;
-use wb_sys::tty::{self, Raw};
-use wb_sys::{Errno, socket};
+use wb_sys::{Errno, socket, tty};
 
 /// Exit status of a client whose monitor vanished: what became of the container it does not know.
 const LOST: u8 = 125;
@@ -39,7 +40,7 @@ struct Client {
     signals: Signals,
     /// Standard input, output and error, as far as they are connected.
     copiers: [Option<Copier>; 3],
-    raw: Option<Raw>,
+    raw: Option<Terminal>,
     tty: bool,
     interrupts: u32,
     last: Option<Answer>,
@@ -189,7 +190,7 @@ impl Client {
             self.copiers[2] = Some(Copier::new(next()?, copy_of(std::io::stderr())?, None));
         }
         if self.tty && streams.stdin && std::io::stdin().is_terminal() {
-            self.raw = Some(Raw::enter(std::io::stdin()).context(|| "raw mode")?);
+            self.raw = Some(Terminal::enter(std::io::stdin())?);
             self.resize();
         }
         Ok(())

@@ -130,6 +130,11 @@ impl Health {
         status.into_iter().chain(probe.and_then(|probe| probe.output.as_ref()).map(AsFd::as_fd))
     }
 
+    /// Whether a check is on its way that has not said yet which process it is.
+    pub fn awaits_word(&self) -> bool {
+        self.probe.as_ref().is_some_and(|probe| probe.birth.is_some() && probe.pid.is_none())
+    }
+
     /// Does what is due.
     pub fn tick(&mut self, record: &Record) -> Result<(), Error> {
         if Instant::now() < self.deadline() {

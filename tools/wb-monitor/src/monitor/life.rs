@@ -12,7 +12,7 @@ use crate::settings::{Restart, STOP_TIMEOUT_S, Settings};
 use nix::sys::signal::Signal;
 use std::time::{Duration, Instant};
 use wb_doc::{Error, Failure};
-use wb_sys::{child, process, socket};
+use wb_sys::{child, process};
 
 /// The wait before the first restart; it doubles with each.
 const BACK_OFF: Duration = Duration::from_millis(100);
@@ -35,10 +35,17 @@ impl Monitor {
                 self.kill_at = u64::try_from(patience).ok().map(|s| Instant::now() + Duration::from_secs(s));
             }
         }
-        // Whoever ended has said before who it was.
+    }
+
+    /// Waits for the children that have ended. As long as a chain has not said which process it has made, none is
+    /// waited for: it may be that one, which was quicker than the word of it.
+    pub(super) fn reap(&mut self) {
         self.on_status();
         self.check_health(Health::listen);
-        // One SIGCHLD may stand for several.
+        let unsaid = matches!(self.phase, Phase::Birth(_)) && self.init.is_none() && self.ended.is_none();
+        if unsaid || self.health.as_ref().is_some_and(Health::awaits_word) {
+            return;
+        }
         while let Some(status) = child::reap() {
             if self.init.is_none() {
                 // It may have begun and ended since we looked.
@@ -134,15 +141,24 @@ impl Monitor {
             child::kill(pid, Signal::SIGKILL as i32, "a failed birth leaves nothing behind").ok();
         }
         let message = birth::message(failure);
+        let end = End { code: failure.code, oom_killed: false };
+        self.outcome = Some(Outcome::Failed { code: failure.code, message: message.clone() });
+        self.hear_everybody();
+        if self.restarts > 0 && !self.stopping && self.wants_restart(end) {
+            // What was in the way may be gone by the next time. Whoever is left of this one is nobody's process.
+            self.init = None;
+            self.ended = None;
+            self.restart_later(end, Some(&message));
+            return;
+        }
         let recorded = if self.restarts > 0 {
-            self.record.exited(End { code: failure.code, oom_killed: false }, self.stop_wanted, None)
+            self.record.exited(end, self.stop_wanted, None)
         } else {
             self.record.failed(failure.code, &message)
         };
         if let Err(error) = recorded {
             self.add_note(&error.to_string());
         }
-        self.outcome = Some(Outcome::Failed { code: failure.code, message });
         self.finish();
     }
 
@@ -168,20 +184,27 @@ impl Monitor {
         self.log.end();
         self.ours.input = None;
         self.outcome = Some(Outcome::Exited(end));
+        self.hear_everybody();
         if self.stopping || !self.wants_restart(end) {
             self.exited(end);
         } else {
             if self.started_at.is_some_and(|since| since.elapsed() >= STEADY) {
                 self.quick_restarts = 0;
             }
-            let wait = back_off(self.quick_restarts);
-            self.quick_restarts += 1;
-            if let Err(error) = self.record.restarting(end) {
-                self.add_note(&error.to_string());
-            }
-            self.tell_outcome();
-            self.phase = Phase::Waiting(Instant::now() + wait);
+            self.restart_later(end, None);
         }
+    }
+
+    /// Lets everybody go, and waits: longer each time.
+    fn restart_later(&mut self, end: End, error: Option<&str>) {
+        let wait = back_off(self.quick_restarts);
+        self.quick_restarts += 1;
+        if let Err(error) = self.record.restarting(end, error) {
+            self.add_note(&error.to_string());
+        }
+        self.tell_outcome();
+        self.outcome = Some(Outcome::Exited(end));
+        self.phase = Phase::Waiting(Instant::now() + wait);
     }
 
     fn exited(&mut self, end: End) {
@@ -197,6 +220,8 @@ impl Monitor {
         let policy = &self.task.settings.run.restart;
         let policy = match store::read(&self.task.place, &self.task.id) {
             Ok(document) => document.read::<Restart>("/wb/run/restart").ok().flatten().unwrap_or_default(),
+            // Without its record it could not be born again.
+            Err(_) if !self.directory.exists() => return false,
             Err(_) => policy.clone(),
         };
         restarts(&policy, end.code, self.restarts)
@@ -282,9 +307,7 @@ impl Monitor {
         let path = self.task.place.container_run(&self.task.id).join(SOCKET);
         // The clean-up may have removed it with its directory.
         std::fs::remove_file(path).ok();
-        while let Ok(Some(socket)) = socket::accept(&self.listener) {
-            self.viewers.push(super::Viewer::new(socket, false));
-        }
+        self.accept();
         // Before anybody hears of the end: they may start the container again at once.
         self.lock = None;
         self.tell_outcome();

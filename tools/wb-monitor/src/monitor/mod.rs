@@ -270,6 +270,7 @@ impl Monitor {
             }
             self.kill_when_due();
             self.check_health(Health::tick);
+            self.reap();
             self.viewers.retain(|viewer| !viewer.is_gone());
         }
         self.farewell();
@@ -309,11 +310,7 @@ impl Monitor {
     fn handle(&mut self, token: Token) {
         match token {
             Token::Signals => self.on_signals(),
-            Token::Listener => {
-                while let Ok(Some(socket)) = socket::accept(&self.listener) {
-                    self.viewers.push(Viewer::new(socket, false));
-                }
-            }
+            Token::Listener => self.accept(),
             Token::Status => self.on_status(),
             Token::Complaints => {
                 if let Phase::Finishing(finish) = &mut self.phase {
@@ -330,6 +327,21 @@ impl Monitor {
                     viewer.catch_up(stream);
                 }
             }
+        }
+    }
+
+    fn accept(&mut self) {
+        while let Ok(Some(socket)) = socket::accept(&self.listener) {
+            self.viewers.push(Viewer::new(socket, false));
+        }
+    }
+
+    /// Serves everybody who has asked for something by now: who stops a container asks first and kills then, and the
+    /// end must not be seen before the wish.
+    fn hear_everybody(&mut self) {
+        self.accept();
+        for index in 0..self.viewers.len() {
+            self.on_request(index);
         }
     }
 

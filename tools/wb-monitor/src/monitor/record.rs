@@ -66,12 +66,15 @@ impl Record {
         })
     }
 
-    /// It ended, and will be started again.
-    pub fn restarting(&self, end: End) -> Result<(), Error> {
+    /// It ended, and will be started again. `error` says why it could not be, the last time.
+    pub fn restarting(&self, end: End, error: Option<&str>) -> Result<(), Error> {
         self.update(Durability::Visible, |document| {
             let monitor = document.remove("/wb/state/monitor");
             without_process(document);
             document.set("/wb/state/monitor", monitor)?;
+            if let Some(error) = error {
+                set(document, "error", error.into())?;
+            }
             ended(document, "restarting", end)
         })
     }
