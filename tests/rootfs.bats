@@ -212,7 +212,7 @@ low" ]
   wb-spec -n run --id a --net none -v "$PWD/made/here:/x" busybox | wb-rootfs mount --lower base >a.json
   [ "$(stat -c %a made/here)" = 755 ]
   wb-spec -n run --id b --net none --mount "type=bind,source=$PWD/missing,target=/x" busybox >b.json
-  must_fail 1 wb-rootfs mount --lower base --doc b.json
+  must_fail 125 wb-rootfs mount --lower base --doc b.json
   [[ $stderr == "wb-rootfs: mount: bind source $PWD/missing: No such file or directory (ENOENT)" ]]
   [ ! -e missing ]
 }

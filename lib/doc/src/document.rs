@@ -234,6 +234,16 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
+/// Does something for a document; where a container is about to start from it, that is where it has a process, a failure
+/// has docker's exit status, 125.
+pub fn at_birth(
+    document: &mut Document,
+    act: impl FnOnce(&mut Document) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let about_to_start = document.at("/process").is_some();
+    act(document).map_err(|error| if about_to_start { error.code(125) } else { error })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -21,7 +21,7 @@ mod template;
 pub mod units;
 
 pub use cli::{main, parse, parse_filter, parse_filter_from};
-pub use document::{Document, Failure, MAX_DEPTH, MAX_DOCUMENT_BYTES};
+pub use document::{Document, Failure, MAX_DEPTH, MAX_DOCUMENT_BYTES, at_birth};
 pub use error::{Context, Error, escape};
 pub use filter::{Filter, FilterArgs, documents, emit, read_one, warn};
 pub use limits::LayerLimits;

@@ -319,15 +319,6 @@ pub fn set_member(
     doc.set("/wb/networks", more)
 }
 
-/// Gives a document its network by `add`; where a container is about to start a failure has docker's exit status, 125.
-pub fn at_birth(
-    doc: &mut Document,
-    add: impl FnOnce(&mut Document) -> Result<(), Error>,
-) -> Result<(), Error> {
-    let about_to_start = doc.at("/process").is_some();
-    add(doc).map_err(|error| if about_to_start { error.code(125) } else { error })
-}
-
 /// Checks that `name` can name a network.
 pub fn check_name(name: &str) -> Result<(), Error> {
     names::check("network name", name)?;

@@ -103,7 +103,7 @@ fn run() -> Result<ExitCode, Error> {
         }
         Verb::Add(whose) => Filter::doing(TOOL, "add").run(&cli.filter, |doc| {
             whose.fill(doc)?;
-            wb_store::network::at_birth(doc, |doc| lease::add(&place, doc))
+            wb_doc::at_birth(doc, |doc| lease::add(&place, doc))
         }),
         Verb::Del(whose) => Filter::undoing(TOOL, "del").run(&cli.filter, |doc| {
             whose.fill(doc)?;

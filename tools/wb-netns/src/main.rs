@@ -158,7 +158,7 @@ fn run() -> Result<ExitCode, Error> {
     match cli.verb {
         Verb::Add(args) => Ok(Filter::doing(TOOL, "add").run(&cli.filter, |doc| {
             args.fill(doc)?;
-            wb_store::network::at_birth(doc, |doc| attach::add(&place, doc, args.bridge.as_deref()))
+            wb_doc::at_birth(doc, |doc| attach::add(&place, doc, args.bridge.as_deref()))
         })),
         Verb::Del(whose) => Ok(Filter::undoing(TOOL, "del").run(&cli.filter, |doc| {
             whose.fill(doc)?;

@@ -13,7 +13,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 pub use volumes::make as make_volumes;
-use wb_doc::{Context, Document, Error, Filter, FilterArgs, escape};
+use wb_doc::{Context, Document, Error, Filter, FilterArgs, at_birth, escape};
 use wb_store::Place;
 use wb_sys::{Errno, node};
 
@@ -44,7 +44,7 @@ pub fn run(args: &Args, input: &FilterArgs) -> ExitCode {
         if !args.lower.is_empty() {
             document.set("/wb/rootfs/lower", absolute(&args.lower)?)?;
         }
-        one(&place, document, !args.lower.is_empty())
+        at_birth(document, |document| one(&place, document, !args.lower.is_empty()))
     })
 }
 

@@ -6,13 +6,15 @@ use super::root::{Kind, Root};
 use super::trees::Trees;
 use super::{cgroup, ids};
 use crate::idmap::Maps;
-use nix::sys::stat::SFlag;
+use nix::fcntl::OFlag;
+use nix::sched::CloneFlags;
+use nix::sys::stat::{Mode, SFlag};
 use nix::sys::statfs::PROC_SUPER_MAGIC;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use wb_doc::{Context, Error};
 use wb_sys::mount_fd::{self, Attributes, Change, Propagation};
-use wb_sys::{Errno, node};
+use wb_sys::{Errno, namespace, node};
 
 /// Places in `/proc` that lxcfs and others may cover; anything else there would redirect writes that matter
 /// (CVE-2019-19921, CVE-2025-52881).
@@ -41,7 +43,11 @@ pub struct Attached {
 pub fn clone_source(source: &Path, mount: &Planned, maps: Option<&Maps>) -> Result<OwnedFd, Error> {
     let name = || format!("bind {} to {}", source.display(), mount.destination.display());
     let recursive = mount.options.bind.unwrap_or(false);
-    let tree = mount_fd::clone_path(source, recursive, "the source of a bind mount").context(name)?;
+    let tree = match foreign(source) {
+        Some((pid, path)) => clone_of_other(&pid, &path, recursive),
+        None => mount_fd::clone_path(source, recursive, "the source of a bind mount"),
+    };
+    let tree = tree.context(name)?;
     if !mount.is_mapped() {
         return Ok(tree);
     }
@@ -51,6 +57,30 @@ pub fn clone_source(source: &Path, mount: &Planned, maps: Option<&Maps>) -> Resu
     })?;
     maps.apply(&tree, mount.options.idmap == Some(true)).context(name)?;
     Ok(tree)
+}
+
+/// The process and the path in its mount namespace that `/proc/PID/root/PATH` means: `--ipc container:NAME` shares the
+/// other one's `/dev/shm` so.
+pub fn foreign(source: &Path) -> Option<(PathBuf, PathBuf)> {
+    let mut parts = source.strip_prefix("/proc").ok()?.components();
+    let pid = parts.next()?.as_os_str();
+    let is_pid = pid.as_encoded_bytes().iter().all(u8::is_ascii_digit);
+    let is_root = parts.next()?.as_os_str() == "root";
+    (is_pid && is_root).then(|| (Path::new("/proc").join(pid), Path::new("/").join(parts.as_path())))
+}
+
+/// A mount of another process's namespace: the kernel clones it only for those inside (`EINVAL` from anywhere else),
+/// so this process goes there and comes back.
+fn clone_of_other(process: &Path, path: &Path, recursive: bool) -> wb_sys::Result<OwnedFd> {
+    let own = namespace::open(Path::new("/proc/self/ns/mnt"))?;
+    let other = namespace::open(&process.join("ns/mnt"))?;
+    let directory =
+        nix::fcntl::open(".", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+    namespace::setns(&other, CloneFlags::CLONE_NEWNS, "only from inside is its mount to be had")?;
+    let tree = mount_fd::clone_path(path, recursive, "the source of a bind mount");
+    namespace::setns(&own, CloneFlags::CLONE_NEWNS, "and back")?;
+    nix::unistd::fchdir(&directory)?;
+    tree
 }
 
 /// Mounts everything the plan names.
@@ -227,4 +257,18 @@ fn check_target(target: impl AsFd, tree: Option<BorrowedFd<'_>>, mount: &Planned
         return Err(Error::new("the destination lies in /proc, which must stay as the kernel made it"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_a_path_of_another_mount_namespace() {
+        let found = foreign(Path::new("/proc/17/root/dev/shm"));
+        assert_eq!(found, Some(("/proc/17".into(), "/dev/shm".into())));
+        for path in ["/proc/self/root/dev", "/proc/17/cwd", "/proc/17", "/srv/proc/17/root/x", "/proc"] {
+            assert_eq!(foreign(Path::new(path)), None, "{path}");
+        }
+    }
 }

@@ -68,13 +68,15 @@ impl Trees {
     }
 
     /// Opens what cannot wait: the root; bind mounts that receive or send mount events, which they do no more once this
-    /// namespace is private; and mapped ones, since a process whose root is covered makes no user namespaces.
+    /// namespace is private; mapped ones, since a process whose root is covered makes no user namespaces; and those of
+    /// other mount namespaces, since whoever comes back from one finds its root where the topmost mount is.
     pub fn complete(&mut self, plan: &Plan) -> Result<OwnedFd, Error> {
         for (mount, source) in plan.mounts.iter().zip(&mut self.sources) {
             let connected =
                 matches!(mount.options.propagation, Some((Propagation::Slave | Propagation::Shared, _)));
-            let early = connected || mount.is_mapped();
-            if let (true, None, Act::Bind(path)) = (early, &source, &mount.act) {
+            let Act::Bind(path) = &mount.act else { continue };
+            let early = connected || mount.is_mapped() || attach::foreign(path).is_some();
+            if early && source.is_none() {
                 *source = Some(attach::clone_source(path, mount, plan.maps.as_ref())?);
             }
         }
