@@ -30,6 +30,12 @@ wb_default_network
 
 # In a shell of its own: its end is to become the attendant.
 wb_start () (
+    state=$(wb-state get --format '{{.State.Status}}' "$1") || exit
+    case $attach:$state in
+    --detach:running) exit 0 ;;
+    --attach:running) exec wb-monitor attach --no-stdin "$1" ;;
+    *:running) exec wb-monitor attach "$1" ;;
+    esac
     id=$(wb-state get --not-running "$1" | wb-rootfs mount | wb-ipam add | wb-netns add | wb-cgroup create |
         wb-state put --quiet) || {
         status=$?

@@ -33,6 +33,7 @@ pub struct Filter {
 enum Instead {
     Nothing,
     Ids,
+    DoneIds,
     Names,
 }
 
@@ -53,6 +54,15 @@ impl Filter {
     pub fn printing_ids(mut self, on: bool) -> Self {
         if on {
             self.instead = Instead::Ids;
+        }
+        self
+    }
+
+    /// Prints the ids of those for which everything worked instead of the documents.
+    #[must_use]
+    pub fn printing_done_ids(mut self, on: bool) -> Self {
+        if on {
+            self.instead = Instead::DoneIds;
         }
         self
     }
@@ -109,8 +119,8 @@ impl Filter {
             }
             let written = match self.instead {
                 Instead::Nothing => out.write(&document),
-                Instead::Ids => out.write_word(document.id().ok()),
-                Instead::Names if document.failure().is_some() => Ok(()),
+                Instead::Names | Instead::DoneIds if document.failure().is_some() => Ok(()),
+                Instead::Ids | Instead::DoneIds => out.write_word(document.id().ok()),
                 Instead::Names => out.write_word(document.str_at("/wb/name").or(document.id().ok())),
             };
             if let Err(error) = written {

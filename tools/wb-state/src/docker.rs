@@ -79,6 +79,8 @@ fn state(document: &Document) -> Value {
         Some("creating") | None => "created",
         Some(status) => status,
     };
+    // One that nobody saw is not made up; of one that has not ended docker says 0.
+    let exit_code = at("exitCode").or_else(|| (status != "exited").then(|| 0.into()));
     let time = |member: &str| at(member).unwrap_or_else(|| "0001-01-01T00:00:00Z".into());
     let mut state = json!({
         "Status": status,
@@ -88,7 +90,7 @@ fn state(document: &Document) -> Value {
         "OOMKilled": at("oomKilled").unwrap_or(false.into()),
         "Dead": status == "dead",
         "Pid": if matches!(status, "running" | "paused") { at("pid").unwrap_or_default() } else { 0.into() },
-        "ExitCode": at("exitCode"),
+        "ExitCode": exit_code,
         "Error": at("error").unwrap_or("".into()),
         "StartedAt": time("startedAt"),
         "FinishedAt": time("finishedAt"),

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::io::Write;
 use std::process::ExitCode;
-use wb_doc::{Context, Error, names};
+use wb_doc::{Context, Error, Template, names};
 use wb_store::{Place, record};
 use wb_sys::inotify::{Watch, WatchDescriptor};
 
@@ -17,6 +17,9 @@ pub struct EventsArgs {
     /// JSON, a line an event
     #[arg(long)]
     json: bool,
+    /// Print what this template says of each: .Time, .Type, .Action, .ID, .From, .Actor.Attributes
+    #[arg(long, value_name = "TEMPLATE", conflicts_with = "json")]
+    format: Option<String>,
     /// Only those that match: event=NAME, or a filter of list
     #[arg(short, long = "filter", value_name = "KEY=VALUE")]
     filters: Vec<String>,
@@ -42,6 +45,12 @@ pub fn events(place: &Place, args: &EventsArgs) -> Result<ExitCode, Error> {
         args.filters.iter().cloned().partition(|filter| filter.starts_with("event="));
     let wanted: Vec<&str> = wanted.iter().filter_map(|filter| filter.strip_prefix("event=")).collect();
     let filters = Filters::parse(&rest)?;
+    let format = args.format.as_deref().map(|text| if text == "json" { "{{json .}}" } else { text });
+    let form = match format.map(Template::parse).transpose()? {
+        Some(template) => Form::Template(template),
+        None if args.json => Form::Json,
+        None => Form::Words,
+    };
     record::make_parents(place)?;
     let watch = Watch::new().context(|| "inotify")?;
     let parent = place.containers();
@@ -82,8 +91,12 @@ pub fn events(place: &Place, args: &EventsArgs) -> Result<ExitCode, Error> {
             for event in &events {
                 let shown = (wanted.is_empty() || wanted.contains(&event.action.as_str()))
                     && filters.match_row(row, std::slice::from_ref(row));
-                if shown && print(row, event, args.json).is_err() {
-                    return Ok(ExitCode::SUCCESS);
+                if !shown {
+                    continue;
+                }
+                match say(&form, row, event)? {
+                    Ok(()) => {}
+                    Err(_) => return Ok(ExitCode::SUCCESS),
                 }
             }
         }
@@ -152,30 +165,42 @@ fn differences(before: Option<&Seen>, now: Option<&Seen>) -> Vec<Event> {
     events
 }
 
-fn print(row: &Row, event: &Event, as_json: bool) -> std::io::Result<()> {
-    let time = format!("{:.9}", Timestamp::now());
+/// How an event is told.
+enum Form {
+    Words,
+    Json,
+    Template(Template),
+}
+
+/// Prints an event; the inner error says that nobody reads any more.
+fn say(form: &Form, row: &Row, event: &Event) -> Result<std::io::Result<()>, Error> {
+    let now = Timestamp::now();
+    let time = format!("{now:.9}");
     let mut attributes: Vec<(&str, String)> = event.attributes.clone();
     attributes.push(("image", row.image().to_owned()));
     attributes.push(("name", row.wb.name.clone()));
     attributes.extend(row.wb.labels.iter().map(|(key, value)| (key.as_str(), value.clone())));
-    let line = if as_json {
-        let attributes: Map<String, Value> =
-            attributes.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect();
-        let mut line = json!({"time": time, "type": "container", "action": event.action, "id": row.wb.id});
-        line["attributes"] = attributes.into();
-        line.to_string()
-    } else {
-        let attributes: Vec<String> =
-            attributes.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        wb_doc::escape(&format!(
-            "{time} container {} {} ({})",
-            event.action,
-            row.wb.id,
-            attributes.join(", ")
-        ))
+    let object = || -> Map<String, Value> {
+        attributes.iter().map(|(key, value)| ((*key).to_owned(), value.clone().into())).collect()
+    };
+    let line = match form {
+        Form::Json => json!({
+            "time": time, "type": "container", "action": event.action, "id": row.wb.id, "attributes": object(),
+        })
+        .to_string(),
+        Form::Template(template) => template.render(&json!({
+            "Time": now.as_second(), "TimeNano": i64::try_from(now.as_nanosecond()).unwrap_or(i64::MAX),
+            "Type": "container", "Action": event.action, "Status": event.action, "ID": row.wb.id,
+            "From": row.image(), "Actor": {"ID": row.wb.id, "Attributes": object()},
+        }))?,
+        Form::Words => {
+            let words: Vec<String> = attributes.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            let words = words.join(", ");
+            wb_doc::escape(&format!("{time} container {} {} ({words})", event.action, row.wb.id))
+        }
     };
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush())
+    Ok(writeln!(out, "{line}").and_then(|()| out.flush()))
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub struct ListArgs {
     /// Those that do not run, too
     #[arg(short, long)]
     all: bool,
-    /// A table for people
+    /// A table for people, unless --json asks for the other
     #[arg(long)]
     table: bool,
     /// One JSON array
@@ -46,7 +46,7 @@ pub struct ListArgs {
     #[arg(short, long)]
     latest: bool,
     /// Only those that match: id, name, status, exited, label, ancestor, before, since, network, volume, publish,
-    /// expose, health
+    /// expose, health, until
     #[arg(short, long = "filter", value_name = "KEY=VALUE")]
     filters: Vec<String>,
 }
@@ -74,7 +74,7 @@ pub fn list(place: &Place, args: &ListArgs) -> Result<ExitCode, Error> {
         print(ids(shown.iter().map(|&at| &rows[at]), args))
     } else if let Some(format) = &args.format {
         print(formatted(format, shown.iter().map(|&at| &rows[at]), args)?)
-    } else if args.table {
+    } else if args.table && !args.json {
         print(people(shown.iter().map(|&at| &rows[at]), args))
     } else if args.json || std::io::stdout().is_terminal() {
         let documents = shown.iter().map(|&at| document(&texts[at], &boot_id)).collect::<Result<_, _>>()?;

@@ -4,11 +4,13 @@
 //! `wb-state rename CONTAINER NAME`, `wb-state gc`
 
 mod create;
+mod df;
 mod docker;
 mod end;
 mod events;
 mod gc;
 mod get;
+mod info;
 mod list;
 mod port;
 mod row;
@@ -21,8 +23,9 @@ mod words;
 
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
-use wb_doc::{Document, Error, Filter, FilterArgs};
+use wb_doc::{Context, Document, Error, Filter, FilterArgs};
 use wb_store::atomic::Durability;
 use wb_store::{Place, record};
 
@@ -84,6 +87,9 @@ enum Verb {
         /// Remove its anonymous volumes too
         #[arg(short, long)]
         volumes: bool,
+        /// Print the ids of those that are gone instead of the documents
+        #[arg(short, long)]
+        quiet: bool,
     },
     /// Print where a container's ports are published
     Port {
@@ -95,6 +101,10 @@ enum Verb {
     /// Make, list and remove volumes
     #[command(subcommand)]
     Volume(volume::Verb),
+    /// Say how much of the disk images, containers and volumes take
+    Df(df::DfArgs),
+    /// Say what this place and this machine have
+    Info(info::InfoArgs),
     /// Print the documents of which leftovers are on the machine; remove half-made records
     Gc,
 }
@@ -133,14 +143,18 @@ fn run(cli: &Cli) -> Result<ExitCode, Error> {
         Verb::Finish => {
             Filter::undoing(TOOL, "finish").run(&cli.filter, |document| end::finish(&place, document))
         }
-        Verb::Rm { id, volumes } => Filter::undoing(TOOL, "rm").run(&cli.filter, |document| {
-            if let (Some(id), None) = (id, document.str_at("/wb/id")) {
-                document.set("/wb/id", id)?;
-            }
-            end::rm(&place, document, *volumes)
-        }),
+        Verb::Rm { id, volumes, quiet } => {
+            Filter::undoing(TOOL, "rm").printing_done_ids(*quiet).run(&cli.filter, |document| {
+                if let (Some(id), None) = (id, document.str_at("/wb/id")) {
+                    document.set("/wb/id", id)?;
+                }
+                end::rm(&place, document, *volumes)
+            })
+        }
         Verb::Port { container, port } => port::port(&place, container, port.as_deref())?,
         Verb::Volume(verb) => volume::run(&place, verb)?,
+        Verb::Df(args) => df::df(&place, args)?,
+        Verb::Info(args) => info::info(&place, args)?,
         Verb::Gc => gc::gc(&place)?,
     })
 }
@@ -163,6 +177,15 @@ fn durability(document: &Document) -> Durability {
 /// Whether the container was started with `--rm`.
 fn removes_itself(document: &Document) -> bool {
     document.at("/wb/run/remove") == Some(&serde_json::Value::Bool(true))
+}
+
+/// Writes what was asked for; nobody reads any more is no failure of ours.
+fn print(text: &str) -> Result<ExitCode, Error> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ExitCode::from(141)),
+        other => other.context(|| "standard output").map(|()| ExitCode::SUCCESS),
+    }
 }
 
 fn rename(place: &Place, container: &str, name: &str) -> ExitCode {

@@ -48,6 +48,7 @@ pub struct Image {
     pub reference: String,
     pub name: String,
     pub id: String,
+    pub digest: String,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -1,15 +1,16 @@
 //! `--filter`: which containers a list shows.
 
 use crate::row::Row;
-use wb_doc::Error;
+use jiff::{SignedDuration, Timestamp};
+use wb_doc::{Error, units};
 
 /// What `--filter` asks for: different keys must all match, of one key any value.
 #[derive(Debug, Default)]
 pub struct Filters(Vec<(String, String)>);
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "id", "name", "status", "exited", "label", "ancestor", "before", "since", "network", "volume", "publish",
-    "expose", "health", "command",
+    "expose", "health", "command", "until",
 ];
 
 impl Filters {
@@ -26,7 +27,8 @@ impl Filters {
             if key == "exited" && value.parse::<u8>().is_err() {
                 return Err(Error::usage(format!("invalid filter {word:?}: an exit status is needed")));
             }
-            filters.push((key.to_owned(), value.to_owned()));
+            let value = if key == "until" { moment(value)? } else { value.to_owned() };
+            filters.push((key.to_owned(), value));
         }
         Ok(Self(filters))
     }
@@ -80,6 +82,7 @@ fn matches(row: &Row, rows: &[Row], key: &str, value: &str) -> bool {
                 || (value.len() >= 6 && id.starts_with(value.strip_prefix("sha256:").unwrap_or(value)))
         }
         "before" => created(value).is_some_and(|time| wb.created.as_str() < time),
+        "until" => wb.created.as_str() < value,
         "since" => created(value).is_some_and(|time| wb.created.as_str() > time),
         "network" => std::iter::once(&wb.network).chain(&wb.networks).any(|network| network.name == value),
         "volume" => wb
@@ -106,6 +109,18 @@ fn matches(row: &Row, rows: &[Row], key: &str, value: &str) -> bool {
         "command" => row.process.args.join(" ").contains(value),
         _ => false,
     }
+}
+
+/// A time in the spelling of `wb.created`, from an RFC 3339 one, seconds after 1970, or how long ago (`24h`).
+fn moment(text: &str) -> Result<String, Error> {
+    let ago = || {
+        let nanos = i64::try_from(units::duration_ns(text).ok()?).ok()?;
+        Timestamp::now().checked_sub(SignedDuration::from_nanos(nanos)).ok()
+    };
+    let unix = || Timestamp::from_second(text.parse().ok()?).ok();
+    let time = unix().or_else(|| text.parse().ok()).or_else(ago);
+    time.map(|time| format!("{time:.9}"))
+        .ok_or_else(|| Error::usage(format!("invalid filter until={text:?}: a time, or how long ago (24h)")))
 }
 
 /// Docker's is a regular expression; of those, anchors are what people use on names.
@@ -156,12 +171,15 @@ mod tests {
             &["since=old"],
             &["network=front"],
             &["name=nope", "name=web"],
+            &["until=10m", "name=web"],
+            &["until=2025-01-03T00:00:00Z", "name=web"],
         ] {
             assert_eq!(shown(words), ["web1"], "{words:?}");
         }
         assert_eq!(shown(&["before=web1"]), ["old"]);
         assert!(shown(&["label=a=x"]).is_empty() && shown(&["exited=0"]).is_empty());
-        for word in ["x", "foo=bar", "exited=x"] {
+        assert!(shown(&["until=1"]).is_empty());
+        for word in ["x", "foo=bar", "exited=x", "until=x"] {
             assert!(Filters::parse(&[word.to_owned()]).is_err());
         }
     }

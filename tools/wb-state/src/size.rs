@@ -27,7 +27,7 @@ impl Sizes {
 
 /// The sizes of all regular files below a directory, each counted once whatever its names; not those of other file
 /// systems mounted there. What cannot be read has gone meanwhile.
-fn bytes_below(top: &Path) -> u64 {
+pub fn bytes_below(top: &Path) -> u64 {
     let Ok(metadata) = top.symlink_metadata() else { return 0 };
     let device = metadata.dev();
     let mut total = 0;

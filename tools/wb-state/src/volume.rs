@@ -1,12 +1,11 @@
 //! `wb-state volume`: named directories that outlive containers.
 
 use crate::row::Row;
-use crate::{TOOL, table};
+use crate::{TOOL, print, table};
 use clap::Subcommand;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -152,14 +151,6 @@ fn each(names: &[String], mut act: impl FnMut(&str) -> Result<(), Error>) -> Exi
     code
 }
 
-fn print(text: &str) -> Result<ExitCode, Error> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(ExitCode::from(141)),
-        other => other.context(|| "writing").map(|()| ExitCode::SUCCESS),
-    }
-}
-
 fn pretty(volumes: &[Value]) -> Result<String, Error> {
     serde_json::to_string_pretty(volumes).context(|| "volumes").map(|text| text + "\n")
 }
@@ -192,7 +183,7 @@ fn create(place: &Place, name: &str, labels: &[String]) -> Result<(), Error> {
     fs::DirBuilder::new().mode(0o755).create(&data).context(|| data.display().to_string())
 }
 
-fn existing(place: &Place) -> Result<Vec<String>, Error> {
+pub fn existing(place: &Place) -> Result<Vec<String>, Error> {
     let directory = place.volumes();
     let entries = match fs::read_dir(&directory) {
         Ok(entries) => entries,

@@ -69,9 +69,11 @@ fn published_port(port: &Port) -> String {
     format!("{}->{}/{}", outside(port), port.container_port, port.protocol)
 }
 
-/// The column COMMAND: quoted as Go quotes, at most 20 characters unless `whole`.
+/// The column COMMAND: words with spaces between apostrophes, all quoted as Go quotes, at most 20 characters unless
+/// `whole`.
 pub fn command(args: &[String], whole: bool) -> String {
-    let joined = args.join(" ");
+    let word = |arg: &String| if arg.contains(' ') { format!("'{arg}'") } else { arg.clone() };
+    let joined = args.iter().map(word).collect::<Vec<_>>().join(" ");
     let shown = if whole || joined.chars().count() <= 20 {
         joined
     } else {
@@ -133,7 +135,7 @@ mod tests {
     #[test]
     fn commands_and_ports() {
         let args: Vec<String> = ["sh", "-c", "echo \"a\" and much more"].map(str::to_owned).to_vec();
-        assert_eq!(command(&args, false), "\"sh -c echo \\\"a\\\" and …\"");
+        assert_eq!(command(&args, false), "\"sh -c 'echo \\\"a\\\" an…\"");
         let text = r#"{"wb":{"network":{"ports":[{"hostPort":8080,"containerPort":80,"protocol":"tcp"},
             {"hostIP":"::1","hostPort":53,"containerPort":53,"protocol":"udp"}],"exposed":["80/tcp","443/tcp"]}}}"#;
         let row = Row::parse(text.as_bytes()).unwrap();

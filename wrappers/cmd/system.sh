@@ -1,0 +1,19 @@
+# wb system df|prune|info|events [OPTIONS]
+# Say how much of the disk is taken; remove what nobody uses.
+#   --json  df: one JSON array
+#   -a, --all  prune: all images that no container uses
+#   -f, --force  prune: do not ask first
+#   --volumes  prune: volumes without a name of their own, too
+. "$WB_FLOWS/lib.sh"
+
+verb=${1-}
+[ $# -eq 0 ] || shift
+case $verb in
+df) exec wb-state df "$@" ;;
+info | events) exec wb-state "$verb" "$@" ;;
+prune)
+    . "$WB_FLOWS/prune.sh"
+    wb_prune all "$@"
+    ;;
+*) wb_usage "${verb:-nothing} is none of df, prune, info, events" ;;
+esac
