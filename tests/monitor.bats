@@ -364,7 +364,11 @@ EOF
   type_keys 'clear; wb exec -it e true; echo "left-$?"' Enter
   eventually 10 shows '^left-0'
   is_sane
-  left () { ! grep -lzqsxF -- "WB_ROOT=$WB_ROOT" $(pgrep -f '^wb-monitor (exec|attach)' | sed 's,.*,/proc/&/environ,') /dev/null; }
+  left () {
+    for pid in $(pgrep -f '^wb-monitor (exec|attach)'); do
+      ! grep -qzsxF -- "WB_ROOT=$WB_ROOT" "/proc/$pid/environ" || return 1
+    done
+  }
   eventually 5 left
 }
 
