@@ -282,14 +282,14 @@ remove () { wb-state get "$@" | wb-state rm >/dev/null; }
 }
 
 @test "gc: leftovers of the dead are printed, the living and those in the making are not" {
-  half=$(sh -c 'wb-spec run --name half busybox | wb-state create | jq -r .wb.id')
+  half=$(setsid -w sh -c 'wb-spec run --name half busybox | wb-state create | jq -r .wb.id')
   make fresh >/dev/null
   live=$(make live)
   dead=$(make dead)
   start_process
   edit "$live" "$LIVE"
   edit "$dead" '.wb.state = {status: "running", pid: 1, startTime: 1, bootId: "x"}'
-  # This shell is at work on what it makes; the record `half` was made by one that has died.
+  # This shell is at work on what it makes; the record `half` was made by one that has died, with its session.
   making=$(wb-spec run --name making busybox | wb-state create | jq -r .wb.id)
   mkdir "$WB_ROOT/containers/empty"
   ln -s nothing "$WB_ROOT/names/dangling"
