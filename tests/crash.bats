@@ -5,6 +5,7 @@
 #   WB_CRASH_EVERY   every how many calls one is tried (9); 1 walks through all of them, which takes minutes
 
 load lib/common
+load lib/traces
 
 every=${WB_CRASH_EVERY:-9}
 tools='wb-spec wb-state wb-pull wb-rootfs wb-ipam wb-netns wb-cgroup wb-monitor wb-unshare wb-confine'
@@ -17,7 +18,7 @@ setup () {
   start=$(start_time "$living")
   # The network and its bridge stay; so does the one that lives.
   wb run --rm busybox true
-  eventually 5 settled
+  remember
 }
 
 teardown () {
@@ -26,22 +27,6 @@ teardown () {
 }
 
 start_time () { sed 's/.*) //' "/proc/$1/stat" | cut -d' ' -f20; }
-
-# What there is on the machine and in the store, without what comes and goes in a container that lives.
-traces () {
-  wb_leftovers | grep -v '^process ' | sort
-  find "$WB_ROOT/containers" "$WB_ROOT/names" "$WB_RUN/containers" -mindepth 1 -maxdepth 1 | sort
-  wb-ipam list | jq -r .id | sort
-}
-
-# Nobody is still at work: twice the same.
-settled () {
-  before=$(traces)
-  sleep 0.1
-  [ "$before" = "$(traces)" ]
-}
-
-as_before () { [ "$(traces)" = "$before" ]; }
 
 living_lives () {
   [ "$(start_time "$living")" = "$start" ]
@@ -68,7 +53,7 @@ walk () {
       WB_KILL_AT=$tool:$n within 20 "$@" >/dev/null 2>&1 </dev/null || true
       "$check" || {
         printf 'killed: %s at call %s of: %s\n' "$tool" "$n" "$*" >&2
-        diff <(echo "$before") <(traces) >&2
+        what_is_left >&2
         return 1
       }
       walked=$((walked + 1))

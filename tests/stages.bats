@@ -25,7 +25,7 @@ passage () { awk -v from="$2" -v to="$3" 'index($0, from) { on = 1 } on { print 
   grep -q 'wb-state create | wb-pull' flow
   diff flow printed
   finish=$(sed -n "s/^wb_finish='\(.*\)'$/\1/p" "$cmd/lib.sh")
-  passage "$cmd/lib.sh" 'exec wb-monitor run' 'wb-confine' | sed "s/\$wb_finish/$finish/" | words | sed 's/ARGUMENTS/"$id"/' >flow
+  passage "$cmd/lib.sh" 'exec wb-monitor run' 'wb-confine' | sed "s/\$wb_finish/$finish/g" | words | sed 's/ARGUMENTS/"$id"/' >flow
   passage dry 'exec wb-monitor run' 'wb-confine' | words >printed
   grep -q 'wb-unshare run' flow
   diff flow printed

@@ -17,7 +17,12 @@ wb_attend () {
         wb-confine --doc 3 --status-fd 4
 }
 
-# Undoes everything a container has on the machine, and forgets it; what follows the name is for wb-state rm.
+# The document of a container for the undoing verbs. The id alone is enough where somebody else has removed the record.
+wb_record_or_id () {
+    wb-state get "$1" 2>/dev/null || wb-cgroup -n delete --id "$1"
+}
+
+# Undoes everything a container has on the machine, and forgets it; what follows the id is for wb-state rm.
 wb_undo () {
     undone=$1
     shift

@@ -39,7 +39,7 @@ wb_start () (
     id=$(wb-state get --not-running "$1" | wb-rootfs mount | wb-ipam add | wb-netns add | wb-cgroup create |
         wb-state put --quiet) || {
         status=$?
-        [ -z "$id" ] || wb-state get "$id" | wb_give_back
+        [ -z "$id" ] || wb_record_or_id "$id" | wb_give_back
         exit "$status"
     }
     # shellcheck disable=SC2086 # flags of ours

@@ -256,8 +256,13 @@ fn nft_command(text: &str) -> Result<(), Error> {
     let mut child = wb_sys::child::spawn(&mut nft, "rules for netfilter, by its own program")
         .context(|| "run nft")
         .map_err(|error| error.hint("nft is in the package nftables"))?;
-    wb_sys::child::tell(&mut child, text, "one transaction, and only when a bridge is made")
-        .context(|| "writing to nft")?;
+    let told = wb_sys::child::tell(&mut child, text, "one transaction, and only when a bridge is made");
+    // One that ends before it has read everything says why by itself.
+    if let Err(error) = told.as_ref() {
+        if error.kind() != std::io::ErrorKind::BrokenPipe {
+            told.context(|| "writing to nft")?;
+        }
+    }
     let output = child.wait_with_output().context(|| "wait for nft")?;
     if output.status.success() {
         return Ok(());
