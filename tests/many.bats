@@ -61,3 +61,17 @@ one () {
     }
   done
 }
+
+@test "one that is started and one that is removed at the same moment" {
+  for _ in $(seq 6); do
+    wb create --name pair busybox sleep 1000 >/dev/null
+    within 30 wb start pair >/dev/null 2>&1 &
+    within 30 wb rm -f pair >/dev/null 2>&1 &
+    wait
+    if [ -L "$WB_ROOT/names/pair" ]; then within 30 wb rm -f pair; fi
+    eventually 5 as_before || {
+      what_is_left >&2
+      return 1
+    }
+  done
+}

@@ -23,7 +23,9 @@ wb_rm () {
         # A container that was to be removed at its end is gone by now.
         wb-state get "$1" >/dev/null 2>&1 || return 0
     fi
+    # Said first: whoever starts it at this moment gives up, or has made all of what is undone here.
+    wb-state get --not-running "$1" | wb-state put --status removing >/dev/null || return
     # shellcheck disable=SC2086 # a flag of ours
-    wb-state get --not-running "$1" >/dev/null && wb_undo "$1" $volumes
+    wb_undo "$1" $volumes
 }
 wb_each wb_rm "$@"

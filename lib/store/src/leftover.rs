@@ -35,8 +35,9 @@ fn is_left(place: &Place, id: &str, boot_id: &str) -> bool {
     match record::read(place, id) {
         Ok(document) => {
             let attended = record::is_alive(&document, "/wb/state/monitor", boot_id);
-            let waits = document.str_at("/wb/state/status") == Some("created") && is_empty(place, id);
-            !attended && !waits && !record::is_claimed(&document, boot_id)
+            let status = document.str_at("/wb/state/status");
+            let rests = matches!(status, Some("created" | "exited" | "dead")) && is_empty(place, id);
+            !attended && !rests && !record::is_claimed(&document, boot_id)
         }
         Err(_) => !place.container(id).exists(),
     }
@@ -80,6 +81,7 @@ mod tests {
         let me = i32::try_from(std::process::id()).unwrap();
         container(&place, "made", |document| document.set("/wb/state/status", "created").unwrap());
         container(&place, "making", |document| record::claim(document, &[me]).unwrap());
+        container(&place, "over", |document| document.set("/wb/state/status", "exited").unwrap());
         container(&place, "attended", |_| {});
         assert!(any(&place), "the first look after a boot");
         let start = wb_sys::proc::start_time(1).unwrap();

@@ -212,6 +212,7 @@ pub fn update(
 pub fn put(place: &Place, document: &Document, durability: Durability) -> Result<Document, Error> {
     let id = document.id()?.to_owned();
     update(place, &id, durability, |record| {
+        refuse_if_removing(record)?;
         let state = newer_state(record.at("/wb/state"), document.at("/wb/state")).cloned();
         let name = record.at("/wb/name").cloned();
         *record = document.clone();
@@ -227,6 +228,18 @@ pub fn put(place: &Place, document: &Document, durability: Durability) -> Result
         let runs = record.str_at("/wb/state/status").is_some_and(|status| WITH_PROCESS.contains(&status));
         if runs { Ok(()) } else { claim_for_caller(record) }
     })
+}
+
+/// Whoever removes a container has said so first, and then undoes everything it has: nobody makes anything for it any
+/// more.
+pub fn refuse_if_removing(record: &Document) -> Result<(), Error> {
+    match record.str_at("/wb/state/status") {
+        Some("removing") => {
+            let name = record.str_at("/wb/name").or(record.id().ok()).unwrap_or_default();
+            Err(Error::new(format!("container {name} is being removed")).hint(format!("wb rm {name}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Notes in `wb.state.claim` who is working on the container: the caller's parent (a shell), that one's parent (in

@@ -48,6 +48,7 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Error> {
     let place = Place::from_env()?;
     let id = record::resolve(&place, &args.id.to_string_lossy())?;
     let document = record::read(&place, &id)?;
+    record::refuse_if_removing(&document)?;
     let finish = args.finish.as_deref().map(Pipeline::parse).transpose()?;
     let sweep = args.sweep.as_deref().map(Pipeline::parse).transpose()?;
     let mut settings = Settings::of(&document)?;

@@ -4,7 +4,28 @@ use crate::{durability, removes_itself};
 use serde_json::Value;
 use std::path::Path;
 use wb_doc::{Context, Document, Error, names};
+use wb_store::atomic::Durability;
 use wb_store::{Place, record, tree};
+
+/// Writes down that the container is being removed, before anything of it is undone: whoever is starting it at this
+/// moment gives up, or has made everything that the removal then undoes. Refused where the container runs.
+pub fn begin_removal(place: &Place, document: &mut Document) -> Result<(), Error> {
+    let boot_id = wb_sys::proc::boot_id().context(|| "boot_id")?;
+    *document = record::update(place, document.id()?, Durability::Visible, |stored| {
+        record::true_status(stored, &boot_id)?;
+        refuse_if_running(stored)?;
+        stored.set("/wb/state/status", "removing")?;
+        record::claim_for_caller(stored)
+    })?;
+    Ok(())
+}
+
+fn refuse_if_running(stored: &Document) -> Result<(), Error> {
+    let Some(status @ ("running" | "paused")) = stored.str_at("/wb/state/status") else { return Ok(()) };
+    let name = stored.str_at("/wb/name").or(stored.id().ok().map(names::short)).unwrap_or_default();
+    Err(Error::new(format!("container {name} is {status}"))
+        .hint(format!("wb stop {name}, or wb rm --force {name}")))
+}
 
 /// Removes the record and everything of the container on disk.
 ///
@@ -17,11 +38,7 @@ pub fn rm(place: &Place, document: &mut Document, volumes: bool) -> Result<(), E
         Ok(mut stored) => {
             let boot_id = wb_sys::proc::boot_id().context(|| "boot_id")?;
             record::true_status(&mut stored, &boot_id)?;
-            if let Some(status @ ("running" | "paused")) = stored.str_at("/wb/state/status") {
-                let name = stored.str_at("/wb/name").unwrap_or(names::short(&id));
-                return Err(Error::new(format!("container {name} is {status}"))
-                    .hint(format!("wb stop {name}, or wb rm --force {name}")));
-            }
+            refuse_if_running(&stored)?;
             Some(stored)
         }
         // Nothing, or nothing readable: what there is goes.
@@ -37,9 +54,12 @@ pub fn rm(place: &Place, document: &mut Document, volumes: bool) -> Result<(), E
 
 /// A container has ended and gave everything back: with `--rm`, or if it never came to stand, nothing remains.
 pub fn finish(place: &Place, document: &mut Document) -> Result<(), Error> {
-    let half_made = document.str_at("/wb/state/status") == Some("creating");
-    if removes_itself(document) || half_made {
-        return rm(place, document, true);
+    match document.str_at("/wb/state/status") {
+        _ if removes_itself(document) => return rm(place, document, true),
+        Some("creating") => return rm(place, document, true),
+        // Its removal was interrupted.
+        Some("removing") => return rm(place, document, false),
+        _ => {}
     }
     remove_pidfile(Some(document));
     if document.at("/wb/error/undo").is_some() {

@@ -51,8 +51,8 @@ fn leftover(place: &Place, mut document: Document, boot_id: &str) -> Result<Opti
     }
     let status = document.str_at("/wb/state/status").unwrap_or_default();
     let is_left = match status {
-        // Its maker died on the way.
-        "creating" => true,
+        // Whoever made or removed it died on the way.
+        "creating" | "removing" => true,
         // The monitor died before it could give everything back.
         _ if died => true,
         "created" | "exited" | "dead" => has_traces(place, &document)?,

@@ -60,8 +60,8 @@ enum Verb {
         /// Print the name instead of the document, where everything worked
         #[arg(long, conflicts_with = "quiet")]
         names: bool,
-        /// Note that the container was frozen, or goes on
-        #[arg(long, value_parser = ["paused", "running"])]
+        /// Note that the container was frozen, goes on, or is being removed
+        #[arg(long, value_parser = ["paused", "running", "removing"])]
         status: Option<String>,
     },
     /// Print containers' documents with their true status
@@ -160,6 +160,9 @@ fn run(cli: &Cli) -> Result<ExitCode, Error> {
 }
 
 fn put(place: &Place, document: &mut Document, status: Option<&str>) -> Result<(), Error> {
+    if status == Some("removing") {
+        return end::begin_removal(place, document);
+    }
     if let Some(status) = status {
         document.set("/wb/state/status", status)?;
     }
