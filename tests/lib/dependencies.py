@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """dependencies.py MANIFEST...: the licences, bans and sources of .deny.toml, checked with what cargo itself knows.
 
-cargo-deny checks the same and more; it takes longer to build than everything else here, and its list of known holes
-lies where these checks do not reach. Where it is installed, tests/run lint runs it as well.
+cargo-deny checks the same and more; tests/run lint runs it as well where it is installed. Its list of known holes
+lies where these checks do not reach.
 """
 import json
 import re

@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn commands_and_ports() {
         let args: Vec<String> = ["sh", "-c", "echo \"a\" and much more"].map(str::to_owned).to_vec();
-        assert_eq!(command(&args, false), "\"sh -c 'echo \\\"a\\\" an…\"");
+        assert_eq!(command(&args, false), "\"sh -c 'echo \\\"a\\\" and…\"");
         let text = r#"{"wb":{"network":{"ports":[{"hostPort":8080,"containerPort":80,"protocol":"tcp"},
             {"hostIP":"::1","hostPort":53,"containerPort":53,"protocol":"udp"}],"exposed":["80/tcp","443/tcp"]}}}"#;
         let row = Row::parse(text.as_bytes()).unwrap();
