@@ -5,6 +5,9 @@ use libfuzzer_sys::fuzz_target;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+#[allow(dead_code, reason = "what only mounts and diffs need")]
+#[path = "../../../tools/wb-rootfs/src/attribute.rs"]
+mod attribute;
 #[allow(dead_code, reason = "the program's own flags and verbs are not called here")]
 #[path = "../../../tools/wb-rootfs/src/unpack/mod.rs"]
 mod unpack;

@@ -56,11 +56,12 @@ impl Machine {
         })
     }
 
-    /// One that consists of files: `name` and content each.
+    /// One that consists of files, as long as it lives: `name` and content each.
     #[cfg(test)]
     pub fn of_files(name: &str, files: &[(&str, &str)]) -> Self {
-        let root = std::env::temp_dir().join(format!("wb-doctor-{name}-{}", std::process::id()));
-        fs::remove_dir_all(&root).ok();
+        static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let root = std::env::temp_dir().join(format!("wb-doctor-{name}-{}-{number}", std::process::id()));
         for (path, content) in files {
             let path = root.join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -177,6 +178,16 @@ impl Machine {
 pub fn is_executable(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     fs::metadata(path).is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if self.root.starts_with(std::env::temp_dir()) {
+            // One of no files has no directory.
+            fs::remove_dir_all(&self.root).ok();
+        }
+    }
 }
 
 #[cfg(test)]
