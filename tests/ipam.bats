@@ -318,13 +318,3 @@ PY
   wb-ipam del <doc >/dev/null
   must_fail 1 wb-ipam check <doc
 }
-
-# shellcheck source=tests/lib/pages.bash
-load lib/pages
-
-@test "the page's examples" {
-  page_blocks "$WB_CHECKOUT/man/wb-ipam.8" EXAMPLES >examples.sh
-  [ "$(grep -c wb-ipam examples.sh)" -ge 5 ]
-  within 60 bash -euo pipefail examples.sh >examples.out 2>&1 || { cat examples.out; false; }
-  grep -qx 100 examples.out
-}

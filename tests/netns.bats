@@ -596,12 +596,3 @@ no_cables () { [ -z "$(host ip -br link | grep -E '^wb[0-9a-f]{12}@')" ]; }
 forgotten () { must_fail 1 ask "$@"; }
 # Gone, or dead and not yet collected by whoever is its parent now.
 ended () { case $(ps -o stat= -p "$1") in '' | Z*) ;; *) return 1 ;; esac; }
-
-# shellcheck source=tests/lib/pages.bash
-load lib/pages
-
-@test "the page's examples" {
-  page_blocks "$WB_CHECKOUT/man/wb-netns.8" EXAMPLES >examples.sh
-  [ "$(grep -c wb-netns examples.sh)" -ge 5 ]
-  host bash -euo pipefail examples.sh >examples.out 2>&1 || { cat examples.out; false; }
-}
