@@ -1,12 +1,12 @@
 //! What an ordinary user may limit: whatever is below the cgroup v2 directory that was delegated to that user, by
-//! systemd for example (cgroup-v2.rst, "Delegation"). v1 delegates nothing safely.
+//! systemd for example (cgroup-v2.rst, "Delegation"). v1 delegates nothing by itself.
 
 use crate::hierarchy::{Hierarchies, Hierarchy};
 use crate::resources::Resources;
 use nix::unistd::{AccessFlags, access};
 use std::fs;
 use std::path::{Path, PathBuf};
-use wb_doc::Error;
+use wb_doc::{Document, Error};
 
 /// The number of processes that wb-spec(8) puts into every document: nobody has asked for it.
 const DEFAULT_PIDS: i64 = 2048;
@@ -14,6 +14,12 @@ const DEFAULT_PIDS: i64 = 2048;
 /// Whether this is an ordinary user, or root of one's own user namespace only.
 pub fn is_needed() -> bool {
     wb_store::kept::network().is_some() || !nix::unistd::geteuid().is_root()
+}
+
+/// Whether the document names a cgroup outside of the namespaces that are kept for a user: one that root gave away, in
+/// whatever hierarchy, and that is used as it is.
+pub fn is_given(document: &Document) -> bool {
+    wb_store::kept::network().is_none() && document.at("/linux/cgroupsPath").is_some()
 }
 
 /// The hierarchies as this user may change them: the delegated directory as if it were the root. `None` where there is

@@ -190,7 +190,7 @@ impl Context {
     ) -> Result<(), Error> {
         flags.apply(document)?;
         let mut resources = document.read::<Resources>("/linux/resources")?.unwrap_or_default();
-        let narrowed = if delegation::is_needed() {
+        let narrowed = if delegation::is_needed() && !delegation::is_given(document) {
             let narrowed = delegation::narrow(&self.hierarchies);
             delegation::reduce(&mut resources, narrowed.as_ref());
             Some(narrowed)
