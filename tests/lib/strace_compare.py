@@ -82,7 +82,7 @@ def words(text):
     return re.findall(r'"(?:[^"\\]|\\.)*"|\b[A-Z][A-Z0-9_]{3,}\b', text)
 
 
-TOOL = re.compile(r'execve\("(?:[^"]*/)?(wb-\w+)"|execveat\(\d+, "", \["(wb-\w+)"')
+TOOL = re.compile(r'execve\("(?:[^"]*/)?(wb-\w+)"|execve(?:\("/proc/self/fd/\d+"|at\(\d+, ""), \["(wb-\w+)"')
 
 
 class Process:
