@@ -26,11 +26,13 @@ teardown () {
   wb_teardown
 }
 
-# outcome COMMAND…: what it prints and how it ends, in one block.
+# outcome COMMAND…: what it prints and how it ends, in one block. Engines bring the two streams on ways of their own:
+# which comes first would be chance.
 outcome () {
   local status=0
   echo "-- ${*: -1}"
-  timeout $((60 * ${WB_TEST_SLOW:-1})) "$@" 2>&1 </dev/null 3>&- || status=$?
+  timeout $((60 * ${WB_TEST_SLOW:-1})) "$@" 2>"$WB_SCRATCH/outcome.err" </dev/null 3>&- || status=$?
+  cat "$WB_SCRATCH/outcome.err"
   echo "status $status"
 }
 
