@@ -457,6 +457,47 @@ shows () { "${tmux[@]}" capture-pane -p -t t | grep -q -- "$1"; }
   wb volume rm gone kept
 }
 
+@test "prune of volumes and networks asks first; filters; what the answer is" {
+  keep=$(wb volume create -l keep)
+  old=$(wb volume create -l old=yes)
+  wb volume create named >/dev/null
+  wb network create --subnet 10.213.9.0/24 --label tier=front front >/dev/null
+  wb network create --subnet 10.213.10.0/24 back >/dev/null
+  # Without a clear yes nothing goes, whatever the words before.
+  for answer in '' n yes 'y n' x; do
+    printf '%s' "$answer" | wb volume prune >out 2>warning
+    printf '%s' "$answer" | wb network prune >>out 2>>warning
+    printf '%s' "$answer" | wb image prune -a >>out 2>>warning
+    [ ! -s out ]
+    [ "$(grep -o 'WARNING! This will remove all' warning | wc -l)" = 3 ]
+    [ "$(grep -o 'Are you sure you want to continue? \[y/N\]' warning | wc -l)" = 3 ]
+  done
+  [ "$(wb volume ls -q | wc -l)" = 3 ]
+  [ "$(wb network ls -q | sort | tr '\n' ' ')" = 'back front ' ]
+  must_fail 125 wb volume prune --nosuch
+  must_fail 125 wb volume prune -f --filter until=1h
+  must_fail 125 wb network prune -f --filter dangling=true
+  must_fail 125 wb image prune -f --filter
+  must_fail 125 wb system prune -f --volumes --filter until=1h
+  must_fail 125 wb image prune -f nosuch
+  printf 'Y' | wb volume prune --filter 'label!=keep' --filter label=old 2>/dev/null >out
+  [ "$(cat out)" = $'Deleted Volumes:\n'"$old"$'\n\nTotal reclaimed space: 0B' ]
+  [ -d "$WB_ROOT/volumes/$keep" ]
+  # Nothing here is an hour old.
+  [ -z "$(wb network prune -f --filter until=1h)" ]
+  [ "$(wb network prune -f --filter "until=$(date -d '1 hour' +%s)" --filter=label=tier=front)" = $'Deleted Networks:\nfront' ]
+  [ "$(echo y | wb network prune --filter 'label!=tier' 2>/dev/null)" = $'Deleted Networks:\nback' ]
+  [ "$(wb volume prune -f | sed -n 2p)" = "$keep" ]
+  [ "$(wb volume prune -f --filter all=true | sed -n 2p)" = named ]
+  wb import --change 'LABEL kind="of a kind"' "$(busybox_tar)" labelled >/dev/null
+  wb image prune -a -f --filter until=2001-01-01 >/dev/null
+  [ "$(wb images | wc -l)" = 3 ]
+  wb image prune -f --filter dangling=false --filter 'label=kind=of a kind' | grep -qx 'Deleted: labelled:latest'
+  wb system prune -a -f --filter 'label=kind=none' >/dev/null
+  wb container prune -f --filter 'label!=x' >/dev/null
+  [ "$(wb images | wc -l)" = 2 ]
+}
+
 @test "info and version" {
   start --name a busybox sleep 1000
   start --name b busybox sleep 1000

@@ -171,13 +171,13 @@ fetch_from_outside () { outside nc -w 2 203.0.113.1 "$1" </dev/null; }
   must_fail 125 host wb run --rm --network lan --ip 203.0.113.1 busybox true
   must_fail 1 host wb network rm lan
   [ "$stderr" = 'wb-netns: network rm: network lan: in use by 2 containers' ]
-  [ -z "$(host wb network prune)" ]
+  [ -z "$(host wb network prune -f)" ]
   # Also while it runs.
   up c
   host wb network connect lan c
   outside ping -c 1 -W 2 "$(address c eth1)"
   host wb network disconnect lan c
   host wb rm -f a b c
-  [ "$(host wb network prune)" = lan ]
+  [ "$(host wb network prune -f)" = $'Deleted Networks:\nlan' ]
   must_fail 2 host wb network create --driver macvlan noparent
 }

@@ -2,6 +2,7 @@
 # Docker's longer spelling of what concerns images; image prune removes those without a name, with -a all unused.
 #   -a, --all  prune: those with a name, too
 #   -f, --force  prune: do not ask first
+#   --filter KEY=VALUE  prune: only those that match
 . "$WB_FLOWS/lib.sh"
 
 verb=${1-}

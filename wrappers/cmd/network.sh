@@ -1,5 +1,7 @@
 # wb network create|ls|inspect|rm|prune|connect|disconnect [OPTIONS] [NAME...]
 # Make, list and remove networks; put running containers on them and take them off.
+#   -f, --force  prune: do not ask first
+#   --filter KEY=VALUE  prune: only those that match
 # Options of: wb-ipam create
 . "$WB_FLOWS/lib.sh"
 
@@ -37,7 +39,10 @@ create) wb-ipam -n create "$@" | wb-netns network create --quiet ;;
 ls | list) exec wb-netns network list --table "$@" ;;
 inspect) exec wb-netns network inspect "$@" ;;
 rm | remove) exec wb-netns network rm "$@" ;;
-prune) exec wb-netns network prune ;;
+prune)
+    . "$WB_FLOWS/prune.sh"
+    wb_prune networks "$@"
+    ;;
 connect) wb_connect "$@" ;;
 disconnect) wb_disconnect "$@" ;;
 *) wb_usage "$verb is none of create, ls, inspect, rm, prune, connect, disconnect" ;;

@@ -3,6 +3,7 @@
 #   --json  df: one JSON array
 #   -a, --all  prune: all images that no container uses
 #   -f, --force  prune: do not ask first
+#   --filter KEY=VALUE  prune: only what matches
 #   --volumes  prune: volumes without a name of their own, too
 . "$WB_FLOWS/lib.sh"
 

@@ -8,6 +8,7 @@
 
 pub mod chain;
 mod cli;
+pub mod clock;
 mod document;
 mod error;
 mod filter;
@@ -15,6 +16,7 @@ pub mod hooks;
 mod limits;
 pub mod names;
 pub mod oci;
+mod prune;
 pub mod seccomp;
 mod stream;
 mod template;
@@ -25,5 +27,6 @@ pub use document::{Document, Failure, MAX_DEPTH, MAX_DOCUMENT_BYTES, at_birth};
 pub use error::{Context, Error, escape};
 pub use filter::{Filter, FilterArgs, documents, emit, read_one, warn};
 pub use limits::LayerLimits;
+pub use prune::{PruneFilters, has_label};
 pub use stream::Documents;
 pub use template::Template;

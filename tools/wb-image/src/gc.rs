@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::ExitCode;
-use wb_doc::{Context, Error};
+use wb_doc::{Context, Error, PruneFilters};
 use wb_store::Place;
 use wb_store::image::{Alone, Body, Descriptor, Digest, ImageStore, MAX_MANIFEST_BYTES, parse_body};
 use wb_sys::{Errno, tree};
@@ -19,6 +19,9 @@ pub struct Args {
     /// Also all images that no container uses
     #[arg(long, conflicts_with = "dangling")]
     unused: bool,
+    /// Of these images only some: label=KEY[=VALUE], label!=KEY[=VALUE], until=TIME
+    #[arg(long = "filter", value_name = "KEY=VALUE")]
+    filters: Vec<String>,
 }
 
 /// How much was removed.
@@ -32,6 +35,7 @@ pub struct Freed {
 
 pub fn run(args: &Args) -> Result<ExitCode, Error> {
     let place = Place::from_env()?;
+    let filters = PruneFilters::parse(&args.filters, true)?;
     let store = ImageStore::new(&place);
     let alone = if let Some(alone) = store.try_alone()? {
         alone
@@ -40,7 +44,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
         store.alone()?
     };
     if args.dangling || args.unused {
-        for name in remove_images(&place, &store, args.unused)? {
+        for name in remove_images(&place, &store, args.unused, &filters)? {
             out::line(&format!("Deleted: {name}"))?;
         }
     }
@@ -50,18 +54,28 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
 }
 
 /// Takes images no container uses out of the index: those without a name, or all.
-fn remove_images(place: &Place, store: &ImageStore, all: bool) -> Result<Vec<String>, Error> {
+fn remove_images(
+    place: &Place,
+    store: &ImageStore,
+    all: bool,
+    filters: &PruneFilters,
+) -> Result<Vec<String>, Error> {
     let users = users::all(place)?;
-    let is_used = |entry: &Descriptor| {
-        // What cannot be read has no id to be asked for by.
-        let id = store.load(entry).ok().map(|image| image.id().clone());
+    let may_go = |entry: &Descriptor| {
+        // What cannot be read has no id to be asked for by, no age and no labels.
+        let image = store.load(entry).ok();
+        let id = image.as_ref().map(|image| image.id().clone());
         let names: Vec<String> = entry.name().map(str::to_owned).into_iter().collect();
-        users.iter().any(|user| user.uses(id.as_ref(), &entry.digest, &names))
+        let config = image.as_ref().map(|image| &image.config);
+        let labels = config.and_then(|config| config.config.as_ref()?.labels.as_ref());
+        let created = config.and_then(|config| config.created.as_deref());
+        filters.allow(created, |key| labels?.get(key).map(String::as_str))
+            && !users.iter().any(|user| user.uses(id.as_ref(), &entry.digest, &names))
     };
     let mut removed = Vec::new();
     store.update_index(|index| {
         index.manifests.retain(|entry| {
-            let goes = (all || entry.name().is_none()) && !is_used(entry);
+            let goes = (all || entry.name().is_none()) && may_go(entry);
             if goes {
                 removed.push(entry.name().map_or_else(|| entry.digest.to_string(), crate::names::shown));
             }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-use wb_doc::Error;
+use wb_doc::{Error, has_label};
 use wb_store::Place;
 use wb_store::image::{Digest, Image, ImageStore};
 
@@ -132,8 +132,7 @@ fn filter_of(text: &str) -> Result<Condition, Error> {
         }
         "label" => Box::new(move |image| {
             let labels = image.config.config.as_ref().and_then(|config| config.labels.as_ref());
-            let (key, wanted) = value.split_once('=').map_or((&*value, None), |(key, v)| (key, Some(v)));
-            labels.and_then(|labels| labels.get(key)).is_some_and(|found| wanted.is_none_or(|v| v == found))
+            has_label(&value, |key| labels?.get(key).map(String::as_str))
         }),
         "reference" => Box::new(move |image| is_named(image, &value)),
         _ => return Err(wrong()),

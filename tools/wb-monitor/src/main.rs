@@ -6,7 +6,6 @@
 
 mod attach;
 mod client;
-mod clock;
 mod exec;
 mod logs;
 mod message;
@@ -17,6 +16,7 @@ mod stop;
 
 use clap::Parser;
 use std::process::ExitCode;
+use wb_doc::clock;
 
 #[derive(Parser)]
 #[command(name = "wb-monitor", version, about = "Attend a container: stdio, tty, log, exit status, clean-up")]

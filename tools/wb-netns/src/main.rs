@@ -73,7 +73,7 @@ enum NetworkVerb {
     /// Remove networks that no container is plugged into
     Rm(network::Names),
     /// Remove all networks that no container is plugged into, but for the default one
-    Prune,
+    Prune(network::PruneArgs),
     /// Print all networks, one configuration list a line
     List(network::ListArgs),
     /// Print the configuration lists of these networks
@@ -185,7 +185,7 @@ fn run() -> Result<ExitCode, Error> {
             Ok(filter.run(&cli.filter, |doc| network::create(&place, &args, doc)))
         }
         Verb::Network(NetworkVerb::Rm(names)) => network::remove(&place, &names),
-        Verb::Network(NetworkVerb::Prune) => network::prune(&place),
+        Verb::Network(NetworkVerb::Prune(args)) => network::prune(&place, &args),
         Verb::Network(NetworkVerb::List(args)) => network::list(&place, &args),
         Verb::Network(NetworkVerb::Inspect(names)) => network::inspect(&place, &names),
     }

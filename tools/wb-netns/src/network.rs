@@ -7,8 +7,10 @@ use serde_json::{Map, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{ErrorKind, Write};
+use std::path::Path;
 use std::process::ExitCode;
-use wb_doc::{Context, Document, Error};
+use std::time::UNIX_EPOCH;
+use wb_doc::{Context, Document, Error, PruneFilters, clock};
 use wb_store::Place;
 use wb_store::lock::Lock;
 use wb_store::network::{self, Ipam, Network, Plugin};
@@ -50,6 +52,13 @@ impl Names {
     fn all(&self) -> impl Iterator<Item = &String> {
         self.names.iter().chain(&self.network)
     }
+}
+
+#[derive(Args)]
+pub struct PruneArgs {
+    /// Only these: label=KEY[=VALUE], label!=KEY[=VALUE], until=TIME
+    #[arg(long = "filter", value_name = "KEY=VALUE")]
+    filters: Vec<String>,
 }
 
 #[derive(Args)]
@@ -237,15 +246,25 @@ pub fn remove(place: &Place, names: &Names) -> Result<ExitCode, Error> {
 }
 
 /// Removes every network that no container is plugged into, but for the default one.
-pub fn prune(place: &Place) -> Result<ExitCode, Error> {
+pub fn prune(place: &Place, args: &PruneArgs) -> Result<ExitCode, Error> {
+    let filters = PruneFilters::parse(&args.filters, true)?;
     let mut removed = Vec::new();
     for network in network::list(place)?.into_iter().filter(|network| network.name != network::DEFAULT) {
-        if usage::count(&network.plugin()?)? == 0 {
+        let labels = network.other.get("wb.labels");
+        let created = made(&network::path(place, &network.name));
+        let may_go = filters.allow(created.as_deref(), |key| labels?.get(key)?.as_str());
+        if may_go && usage::count(&network.plugin()?)? == 0 {
             remove_one(place, &network.name)?;
             removed.push(network.name);
         }
     }
     lines(removed.into_iter())
+}
+
+/// When a network was made: its list is written once.
+fn made(list: &Path) -> Option<String> {
+    let time = fs::metadata(list).ok()?.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    Some(clock::text(time.as_secs(), time.subsec_nanos()))
 }
 
 fn remove_one(place: &Place, name: &str) -> Result<(), Error> {

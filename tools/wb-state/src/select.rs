@@ -1,16 +1,15 @@
 //! `--filter`: which containers a list shows.
 
 use crate::row::Row;
-use jiff::{SignedDuration, Timestamp};
-use wb_doc::{Error, units};
+use wb_doc::{Error, clock, has_label};
 
 /// What `--filter` asks for: different keys must all match, of one key any value.
 #[derive(Debug, Default)]
 pub struct Filters(Vec<(String, String)>);
 
-const KEYS: [&str; 15] = [
-    "id", "name", "status", "exited", "label", "ancestor", "before", "since", "network", "volume", "publish",
-    "expose", "health", "command", "until",
+const KEYS: [&str; 16] = [
+    "id", "name", "status", "exited", "label", "label!", "ancestor", "before", "since", "network", "volume",
+    "publish", "expose", "health", "command", "until",
 ];
 
 impl Filters {
@@ -27,7 +26,7 @@ impl Filters {
             if key == "exited" && value.parse::<u8>().is_err() {
                 return Err(Error::usage(format!("invalid filter {word:?}: an exit status is needed")));
             }
-            let value = if key == "until" { moment(value)? } else { value.to_owned() };
+            let value = if key == "until" { clock::parse_until(value)? } else { value.to_owned() };
             filters.push((key.to_owned(), value));
         }
         Ok(Self(filters))
@@ -46,7 +45,7 @@ impl Filters {
             // Every label asked for must be there.
             match (values.peek(), *key) {
                 (None, _) => true,
-                (_, "label") => values.all(|value| matches(row, rows, key, value)),
+                (_, "label" | "label!") => values.all(|value| matches(row, rows, key, value)),
                 _ => values.any(|value| matches(row, rows, key, value)),
             }
         })
@@ -67,10 +66,8 @@ fn matches(row: &Row, rows: &[Row], key: &str, value: &str) -> bool {
         "exited" => {
             row.status() == "exited" && wb.state.exit_code.is_some_and(|code| code.to_string() == value)
         }
-        "label" => match value.split_once('=') {
-            Some((name, wanted)) => wb.labels.get(name).is_some_and(|label| label == wanted),
-            None => wb.labels.contains_key(value),
-        },
+        "label" => has_label(value, |key| wb.labels.get(key).map(String::as_str)),
+        "label!" => !has_label(value, |key| wb.labels.get(key).map(String::as_str)),
         "ancestor" => {
             let image = &wb.image;
             let bare = image.name.strip_prefix("docker.io/library/").unwrap_or(&image.name);
@@ -109,18 +106,6 @@ fn matches(row: &Row, rows: &[Row], key: &str, value: &str) -> bool {
         "command" => row.process.args.join(" ").contains(value),
         _ => false,
     }
-}
-
-/// A time in the spelling of `wb.created`, from an RFC 3339 one, seconds after 1970, or how long ago (`24h`).
-fn moment(text: &str) -> Result<String, Error> {
-    let ago = || {
-        let nanos = i64::try_from(units::duration_ns(text).ok()?).ok()?;
-        Timestamp::now().checked_sub(SignedDuration::from_nanos(nanos)).ok()
-    };
-    let unix = || Timestamp::from_second(text.parse().ok()?).ok();
-    let time = unix().or_else(|| text.parse().ok()).or_else(ago);
-    time.map(|time| format!("{time:.9}"))
-        .ok_or_else(|| Error::usage(format!("invalid filter until={text:?}: a time, or how long ago (24h)")))
 }
 
 /// Docker's is a regular expression; of those, anchors are what people use on names.
@@ -170,6 +155,7 @@ mod tests {
             &["ancestor=busybox:latest"],
             &["since=old"],
             &["network=front"],
+            &["label!=x", "label!=a=x", "name=web"],
             &["name=nope", "name=web"],
             &["until=10m", "name=web"],
             &["until=2025-01-03T00:00:00Z", "name=web"],
@@ -178,6 +164,7 @@ mod tests {
         }
         assert_eq!(shown(&["before=web1"]), ["old"]);
         assert!(shown(&["label=a=x"]).is_empty() && shown(&["exited=0"]).is_empty());
+        assert_eq!(shown(&["label!=a"]), ["old"]);
         assert!(shown(&["until=1"]).is_empty());
         for word in ["x", "foo=bar", "exited=x", "until=x"] {
             assert!(Filters::parse(&[word.to_owned()]).is_err());

@@ -9,7 +9,7 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use wb_doc::{Context, Error, Filter, Template, names};
+use wb_doc::{Context, Error, Filter, PruneFilters, Template, has_label, names};
 use wb_store::atomic::{self, Durability};
 use wb_store::lock::Lock;
 use wb_store::{Place, record, tree};
@@ -74,6 +74,9 @@ pub enum Verb {
         /// Accepted for docker's sake: nothing is asked
         #[arg(short, long)]
         force: bool,
+        /// Only these: label=KEY[=VALUE], label!=KEY[=VALUE]
+        #[arg(long = "filter", value_name = "KEY=VALUE")]
+        filters: Vec<String>,
     },
 }
 
@@ -123,19 +126,7 @@ pub fn run(place: &Place, verb: &Verb) -> Result<ExitCode, Error> {
                 print(&format!("{name}\n")).map(drop)
             }))
         }
-        Verb::Prune { all: named, force: _ } => {
-            let used = users(place)?;
-            let is_random =
-                |name: &str| name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-            let unused: Vec<String> = existing(place)?
-                .into_iter()
-                .filter(|name| !used.contains_key(name) && (*named || is_random(name)))
-                .collect();
-            Ok(each(&unused, |name| {
-                remove(place, name, &used)?;
-                print(&format!("{name}\n")).map(drop)
-            }))
-        }
+        Verb::Prune { all, force: _, filters } => prune(place, *all, &PruneFilters::parse(filters, false)?),
     }
 }
 
@@ -268,11 +259,7 @@ fn choose(place: &Place, volumes: Vec<Value>, filters: &[String]) -> Result<Vec<
                 volumes.retain(|volume| volume["Name"].as_str().is_some_and(|name| name.contains(value)));
             }
             "label" => {
-                let (label, wanted) = value.split_once('=').map_or((value, None), |(l, w)| (l, Some(w)));
-                volumes.retain(|volume| {
-                    let found = volume["Labels"][label].as_str();
-                    found.is_some_and(|found| wanted.is_none_or(|wanted| wanted == found))
-                });
+                volumes.retain(|volume| has_label(value, |key| volume["Labels"][key].as_str()));
             }
             "dangling" => {
                 let wanted = matches!(value, "true" | "1");
@@ -286,6 +273,22 @@ fn choose(place: &Place, volumes: Vec<Value>, filters: &[String]) -> Result<Vec<
         }
     }
     Ok(volumes)
+}
+
+/// Removes those that no container uses and that were given no name; `named` ones, too, where that is asked for.
+fn prune(place: &Place, named: bool, filters: &PruneFilters) -> Result<ExitCode, Error> {
+    let used = users(place)?;
+    let is_random = |name: &str| name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let mut unused = existing(place)?;
+    unused.retain(|name| !used.contains_key(name) && (named || is_random(name)));
+    Ok(each(&unused, |name| {
+        let volume = inspect(place, name)?;
+        if filters.allow(None, |key| volume["Labels"][key].as_str()) {
+            remove(place, name, &used)?;
+            print(&format!("{name}\n"))?;
+        }
+        Ok(())
+    }))
 }
 
 fn remove(place: &Place, name: &str, used: &HashMap<String, Vec<String>>) -> Result<(), Error> {

@@ -1,4 +1,4 @@
-//! The time of day as the Kubernetes container log writes it: RFC 3339 in UTC, nine digits of a second.
+//! The time of day as records and the Kubernetes container log write it: RFC 3339 in UTC, nine digits of a second.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -15,6 +15,11 @@ pub fn now() -> [u8; LENGTH] {
 /// Now, as text.
 pub fn now_text() -> String {
     String::from_utf8_lossy(&now()).into_owned()
+}
+
+/// The time `seconds` and `nanos` after 1970, as text.
+pub fn text(seconds: u64, nanos: u32) -> String {
+    String::from_utf8_lossy(&format(seconds, nanos)).into_owned()
 }
 
 /// The time `seconds` and `nanos` after 1970.
@@ -67,16 +72,27 @@ fn days(year: u64, month: u64, day: u64) -> Option<u64> {
     (year / 400 * 146_097 + day_of_era).checked_sub(719_468)
 }
 
-/// A point in time from what people type after `--since`: RFC 3339 (`2026-01-02T15:04:05Z`, with an offset, or
+/// A point in time from what people type after `--since` or `until=`: RFC 3339 (`2026-01-02T15:04:05Z`, with an offset, or
 /// without one and then UTC; the time of day may be missing), seconds after 1970 with decimals, or how long ago in
 /// Go's spelling (`10m`, `1h30m`).
 pub fn parse(text: &str) -> Option<[u8; LENGTH]> {
     let nanos = moment(text).or_else(|| unix(text)).or_else(|| {
-        let ago = wb_doc::units::duration_ns(text).ok()?;
+        let ago = crate::units::duration_ns(text).ok()?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_nanos();
         u64::try_from(now).ok()?.checked_sub(ago)
     })?;
     Some(format(nanos / NANOS, u32::try_from(nanos % NANOS).ok()?))
+}
+
+/// The time after a filter's `until=`, as text.
+///
+/// # Errors
+/// It is none.
+pub fn parse_until(text: &str) -> Result<String, crate::Error> {
+    let time = parse(text).map(|time| String::from_utf8_lossy(&time).into_owned());
+    let wrong =
+        || crate::Error::usage(format!("invalid filter until={text:?}: a time, or how long ago (24h)"));
+    time.ok_or_else(wrong)
 }
 
 fn unix(text: &str) -> Option<u64> {
@@ -132,16 +148,16 @@ fn split_offset(time: &str) -> Option<(&str, i64)> {
 mod tests {
     use super::*;
 
-    fn text(time: [u8; LENGTH]) -> String {
+    fn string(time: [u8; LENGTH]) -> String {
         String::from_utf8(time.to_vec()).unwrap()
     }
 
     #[test]
     fn writes_dates_as_date_does() {
-        assert_eq!(text(format(0, 0)), "1970-01-01T00:00:00.000000000Z");
-        assert_eq!(text(format(951_782_400, 5)), "2000-02-29T00:00:00.000000005Z");
-        assert_eq!(text(format(1_767_225_599, 999_999_999)), "2025-12-31T23:59:59.999999999Z");
-        assert_eq!(text(format(4_107_542_400, 0)), "2100-03-01T00:00:00.000000000Z");
+        assert_eq!(string(format(0, 0)), "1970-01-01T00:00:00.000000000Z");
+        assert_eq!(string(format(951_782_400, 5)), "2000-02-29T00:00:00.000000005Z");
+        assert_eq!(string(format(1_767_225_599, 999_999_999)), "2025-12-31T23:59:59.999999999Z");
+        assert_eq!(string(format(4_107_542_400, 0)), "2100-03-01T00:00:00.000000000Z");
     }
 
     #[test]
@@ -154,7 +170,11 @@ mod tests {
             "951782400",
             "951782400.0",
         ] {
-            assert_eq!(parse(typed).map(text).as_deref(), Some("2000-02-29T00:00:00.000000000Z"), "{typed}");
+            assert_eq!(
+                parse(typed).map(string).as_deref(),
+                Some("2000-02-29T00:00:00.000000000Z"),
+                "{typed}"
+            );
         }
         assert!(parse("10m").unwrap() < now());
         for typed in ["", "x", "2000-13-01", "2000-02-29T25:00:00Z", "-5", "2000-02"] {
