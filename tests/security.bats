@@ -194,6 +194,59 @@ mounted () { mounts | awk -v place="$1" '$1 == place { print $2 }'; }
   inside --security-opt apparmor=unconfined --security-opt label=disable busybox true
 }
 
+# What a container with the profile in the file $1 is told for mkdir(2).
+told () { inside --security-opt "seccomp=$1" busybox mkdir /x 2>&1 | sed 's/.*: //'; }
+kept_file () {
+  wb-spec -n run --net none --security-opt "seccomp=$1" busybox | jq -r '"\(env.WB_ROOT)/seccomp/\(.wb.seccompFilter.of)"'
+}
+
+@test "a profile is compiled once: the filter is kept, and a file that is not what it says changes nothing" {
+  for errno in 28 17; do
+    jq -n --argjson errno "$errno" '{defaultAction: "SCMP_ACT_ALLOW",
+      syscalls: [{names: ["mkdir", "mkdirat"], action: "SCMP_ACT_ERRNO", errnoRet: $errno}]}' >"$errno.json"
+  done
+  [ "$(told 28.json) $(told 17.json)" = "No space left on device File exists" ]
+  one=$(kept_file 28.json) other=$(kept_file 17.json)
+  [ "$(find "$WB_ROOT/seccomp" -type f -printf '%m %U\n' | sort -u)" = "600 0" ]
+  [ "$(find "$WB_ROOT/seccomp" -type f | sort)" = "$(printf '%s\n' "$one" "$other" | sort)" ]
+  cp "$one" good
+  # The other one's filter under the one's key, with the right digest: it can only be what is kept that counts.
+  python3 - "$one" "$other" <<'E'
+import hashlib, struct, sys
+one, other = (open(name, "rb").read() for name in sys.argv[1:])
+rest = one[32:64] + other[64:]
+open(sys.argv[1], "wb").write(hashlib.sha256(struct.pack("<Q", len(rest)) + rest).digest() + rest)
+E
+  [ "$(told 28.json)" = "File exists" ]
+  cp "$one" wrong
+  # The same file again and again, torn, of another, or not a file at all: it is compiled, and kept anew.
+  for break in 'truncate -s -8 "$one"' ': >"$one"' 'printf x | dd of="$one" bs=1 seek=90 conv=notrunc status=none' \
+    'chmod 620 "$one"' 'chmod 602 "$one"' 'chown 1 "$one"' 'rm "$one"; ln -s "$PWD/wrong" "$one"' \
+    'rm "$one"; mkfifo "$one"' 'cat "$other" >"$one"' 'rm -r "$WB_ROOT/seccomp"'; do
+    rm -f "$one"
+    mkdir -p "$WB_ROOT/seccomp"
+    install -m 600 wrong "$one"
+    eval "$break"
+    [ "$(told 28.json)" = "No space left on device" ] || { echo "believed after: $break" >&2; return 1; }
+    cmp "$one" good
+    [ "$(stat -c '%F %a %u' "$one")" = "regular file 600 0" ]
+  done
+  # Where nothing can be kept the profile counts all the same.
+  rm -r "$WB_ROOT/seccomp"
+  : >"$WB_ROOT/seccomp"
+  [ "$(told 28.json)" = "No space left on device" ]
+  rm "$WB_ROOT/seccomp"
+  # A profile that was changed in the pipeline is the one that counts.
+  wb-spec -n run --net none --security-opt seccomp=28.json busybox >spec.json
+  wb-spec -n run --net none --security-opt seccomp=17.json busybox >other.json
+  confined () { (wb-confine --seccomp "$1" mkdir made 2>&1 || true) | sed 's/.*: //'; }
+  [ "$(confined spec.json)" = "No space left on device" ]
+  jq --slurpfile other other.json '.wb.seccompFilter.filter = $other[0].wb.seccompFilter.filter' spec.json >filter.json
+  [ "$(confined filter.json)" = "File exists" ]
+  jq '.linux.seccomp.syscalls[0].errnoRet = 5' filter.json >profile.json
+  [ "$(confined profile.json)" = "Input/output error" ]
+}
+
 @test "read-only: the root, and nothing else" {
   must_fail 1 inside --read-only busybox sh -c ': >/file'
   inside --read-only --tmpfs /tmp -v vol:/vol busybox sh -c ': >/tmp/file; : >/vol/file; : >/dev/shm/file'

@@ -99,8 +99,8 @@ fn profile(path: &Path, bounding: Set) -> Result<Filter, Error> {
     let source = Source::File(path.into());
     let document = source.read(|_| Err(Error::new("no file"))).context(name)?;
     let filter = match document.at("/linux/seccomp") {
-        Some(profile) => Filter::of(profile),
-        None => Filter::of(&document.into_value()),
+        Some(profile) => Filter::of(profile, document.at("/wb/seccompFilter")),
+        None => Filter::of(&document.into_value(), None),
     };
     filter.context(name)
 }

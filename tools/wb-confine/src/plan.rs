@@ -222,7 +222,7 @@ impl Plan {
 /// `linux.seccomp`. A document of ours that has none, and does not say that none is wanted, gets the default.
 fn seccomp(document: &Document, capabilities: Option<&Capabilities>) -> Result<Option<Filter>, Error> {
     if let Some(profile) = document.at("/linux/seccomp") {
-        return Filter::of(profile).map(Some);
+        return Filter::of(profile, document.at("/wb/seccompFilter")).map(Some);
     }
     if document.at("/wb").is_none() || document.str_at("/wb/seccomp") == Some("unconfined") {
         return Ok(None);

@@ -1,17 +1,12 @@
 //! Which system calls the next program may make.
 
-mod compile;
 mod kept;
-mod profile;
-mod table;
 
-use profile::Profile;
 use serde_json::Value;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use wb_doc::{Context, Error};
-use wb_sys::seccomp::{self, Instruction};
-use wb_sys::socket;
+use wb_sys::{seccomp, socket};
 
 /// The connection to the listener for `SCMP_ACT_NOTIFY`, and the state it is told with the descriptor.
 pub type Handover = (OwnedFd, Vec<u8>);
@@ -21,18 +16,15 @@ const MAX_MESSAGE_BYTES: usize = 128 << 10;
 
 /// A compiled profile.
 #[derive(Debug)]
-pub struct Filter {
-    program: Vec<Instruction>,
-    flags: u32,
-    notifies: bool,
-}
+pub struct Filter(wb_seccomp::Filter);
 
 impl Filter {
-    /// Compiles `linux.seccomp`.
-    pub fn of(profile: &Value) -> Result<Self, Error> {
-        let profile = Profile::of(profile)?;
-        let program = compile::compile(&profile)?;
-        Ok(Self { program, flags: profile.flags, notifies: profile.notifies })
+    /// Compiles `linux.seccomp`, unless `compiled` (`wb.seccompFilter`) is what it compiles to.
+    pub fn of(profile: &Value, compiled: Option<&Value>) -> Result<Self, Error> {
+        match compiled.and_then(|compiled| wb_seccomp::kept::from_document(profile, compiled)) {
+            Some(filter) => Ok(Self(filter)),
+            None => wb_seccomp::Filter::of(profile).map(Self),
+        }
     }
 
     /// The default profile for a container with these capabilities (`CAP_*` names).
@@ -41,18 +33,18 @@ impl Filter {
     /// loading.
     pub fn default_for<S: AsRef<str>>(capabilities: &[S]) -> Result<Self, Error> {
         if !cfg!(target_arch = "x86_64") || wb_doc::seccomp::opened_by(capabilities) != ["CAP_SYS_CHROOT"] {
-            return Self::of(&wb_doc::seccomp::default_profile(capabilities));
+            return Self::of(&wb_doc::seccomp::default_profile(capabilities), None);
         }
-        Ok(Self { program: kept::filter(), flags: 0, notifies: false })
+        Ok(Self(wb_seccomp::Filter { program: kept::filter(), flags: 0, notifies: false }))
     }
 
     /// Puts it in force, for this process and all that come from it. Without `no_new_privs` this takes CAP_SYS_ADMIN.
     /// Where it notifies, `handover` carries the connection to the listener and what it is told.
     pub fn load(&self, handover: Option<Handover>) -> Result<(), Error> {
-        match handover.filter(|_| self.notifies) {
-            None => seccomp::load(&self.program, self.flags),
+        match handover.filter(|_| self.0.notifies) {
+            None => seccomp::load(&self.0.program, self.0.flags),
             Some((connection, message)) => {
-                seccomp::load_listened(&self.program, self.flags, connection.as_fd(), &message)
+                seccomp::load_listened(&self.0.program, self.0.flags, connection.as_fd(), &message)
             }
         }
         .context(|| "seccomp filter")
@@ -61,7 +53,7 @@ impl Filter {
     /// Receives the connection from whoever prepared it; nothing where the filter does not notify.
     pub fn handover(&self, prepared: Option<&File>) -> Result<Option<Handover>, Error> {
         let name = || "linux.seccomp.listenerPath";
-        match (self.notifies, prepared) {
+        match (self.0.notifies, prepared) {
             (false, _) => Ok(None),
             (true, None) => Err(Error::new("linux.seccomp: SCMP_ACT_NOTIFY needs a listener: see wb-oci(8)")),
             (true, Some(prepared)) => {
@@ -84,20 +76,21 @@ mod tests {
     #[test]
     #[cfg(target_arch = "x86_64")]
     fn the_kept_filter_is_what_compiling_gives() {
-        let compiled = Filter::of(&wb_doc::seccomp::default_profile(&DOCKER_DEFAULT)).unwrap().program;
+        let compiled =
+            Filter::of(&wb_doc::seccomp::default_profile(&DOCKER_DEFAULT), None).unwrap().0.program;
         if std::env::var_os("WB_WRITE_KEPT").is_some() {
             std::fs::write("src/seccomp/kept.rs", kept::source(&compiled)).unwrap();
             return;
         }
         assert!(kept::filter() == compiled, "run the test with WB_WRITE_KEPT=1 to write kept.rs anew");
-        assert_eq!(Filter::default_for(&DOCKER_DEFAULT).unwrap().program, compiled);
+        assert_eq!(Filter::default_for(&DOCKER_DEFAULT).unwrap().0.program, compiled);
     }
 
     #[test]
     fn other_capabilities_are_compiled_for() {
-        let docker = Filter::default_for(&DOCKER_DEFAULT).unwrap().program;
-        assert_ne!(Filter::default_for::<&str>(&[]).unwrap().program, docker);
-        assert_ne!(Filter::default_for(&["CAP_SYS_ADMIN", "CAP_SYS_CHROOT"]).unwrap().program, docker);
-        assert_eq!(Filter::default_for(&["CAP_SYS_CHROOT", "CAP_KILL"]).unwrap().program, docker);
+        let docker = Filter::default_for(&DOCKER_DEFAULT).unwrap().0.program;
+        assert_ne!(Filter::default_for::<&str>(&[]).unwrap().0.program, docker);
+        assert_ne!(Filter::default_for(&["CAP_SYS_ADMIN", "CAP_SYS_CHROOT"]).unwrap().0.program, docker);
+        assert_eq!(Filter::default_for(&["CAP_SYS_CHROOT", "CAP_KILL"]).unwrap().0.program, docker);
     }
 }

@@ -61,7 +61,9 @@ pub fn document(given: &Given) -> Result<Document, Error> {
     if let Some(annotations) = pairs(given, "annotation")? {
         document.set("/annotations", annotations)?;
     }
-    document.set("/linux", linux(given, &subject)?)?;
+    let linux = linux(given, &subject)?;
+    let filter = security::filter(&subject.place, linux.get("seccomp"))?;
+    document.set("/linux", linux)?;
     document.set("/wb/id", &subject.id)?;
     if let Some(name) = given.last("name") {
         names::check("container name", name.strip_prefix('/').unwrap_or(name))?;
@@ -84,6 +86,7 @@ pub fn document(given: &Given) -> Result<Document, Error> {
         ("/wb/groups", process::named_groups(given)),
         ("/wb/userns", namespaces::user_mode(given)?),
         ("/wb/seccomp", security::seccomp_mode(given)?.map(Value::from)),
+        ("/wb/seccompFilter", filter),
         ("/wb/privileged", given.on("privileged").then_some(Value::Bool(true))),
     ] {
         if let Some(value) = value {

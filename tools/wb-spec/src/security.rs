@@ -5,6 +5,7 @@ use crate::seccomp as profile;
 use serde_json::Value;
 use std::path::Path;
 use wb_doc::Error;
+use wb_store::Place;
 
 /// Docker's list and podman's together.
 const MASKED: [&str; 14] = [
@@ -99,6 +100,13 @@ pub fn seccomp(given: &Given) -> Result<Option<Value>, Error> {
         Some("default") => Ok(Some(wb_doc::seccomp::default_profile(&crate::capabilities::of_run(given)?))),
         Some(path) => profile::read(path, &crate::capabilities::of_run(given)?).map(Some),
     }
+}
+
+/// `wb.seccompFilter`: the profile as the kernel takes it, so that no start compiles it again.
+pub fn filter(place: &Place, profile: Option<&Value>) -> Result<Option<Value>, Error> {
+    let Some(profile) = profile else { return Ok(None) };
+    let filter = wb_seccomp::kept::filter(place, profile)?;
+    Ok(Some(wb_seccomp::kept::to_document(profile, &filter)))
 }
 
 fn seccomp_option(given: &Given) -> Option<&str> {
