@@ -181,7 +181,8 @@ healthy () { [ "$("$@" inspect -f '{{.State.Health.Status}}' one)" = healthy ]; 
   start_dockerd one
   compare docker docker_cases runc wb
   # The containerd that came with it.
-  ctr=(ctr -a "$WB_SCRATCH/one.x/containerd/containerd.sock" -n wb)
+  # The namespace is also the name of the cgroup that containerd makes and leaves; wb_teardown removes ours.
+  ctr=(ctr -a "$WB_SCRATCH/one.x/containerd/containerd.sock" -n "wb-$WB_MACHINE_HASH")
   /usr/bin/docker -H "unix://$WB_SCRATCH/one.sock" save bb -o bb.tar
   within 60 "${ctr[@]}" images import bb.tar >/dev/null
   image=$("${ctr[@]}" images ls -q)
