@@ -287,12 +287,11 @@ END
 }
 
 @test "events: a life, as it is lived" {
-  mkdir -p "$WB_ROOT/containers"
-  wb events --format '{{.Action}} {{.Actor.Attributes.name}}' >seen &
+  wb events --filter type=container --format '{{.Action}} {{.Actor.Attributes.name}}' >seen &
   watcher=$!
   wb events --json --filter event=die >deaths &
   deaths=$!
-  watches () { grep -qs 'inotify wd' "/proc/$1/fdinfo/"*; }
+  watches () { grep -qs 'inotify wd' "/proc/$1/fdinfo/"* && grep -q '^State:.S' "/proc/$1/status"; }
   eventually 5 watches "$watcher"
   eventually 5 watches "$deaths"
   start --name e -m 16m --memory-swap 16m busybox \
@@ -311,6 +310,59 @@ END
   [ "$(cat actions)" = 'create start oom die start pause unpause die stop rename destroy' ]
   grep -qx 'rename f' seen
   [ "$(jq -r '.attributes.exitCode' deaths | sort -u)" = 137 ]
+}
+
+@test "events of images, volumes and networks; what was earlier; an end" {
+  wb events --format '{{.Type}} {{.Action}} {{.Actor.Attributes.name}}' >seen &
+  watcher=$!
+  wb events --json --filter type=volume --filter event=destroy >volumes &
+  volumes=$!
+  watches () { grep -qs 'inotify wd' "/proc/$1/fdinfo/"* && grep -q '^State:.S' "/proc/$1/status"; }
+  eventually 5 watches "$watcher"
+  eventually 5 watches "$volumes"
+  wb volume create data >/dev/null
+  wb network create --subnet 10.213.61.0/24 lan >/dev/null
+  eventually 5 grep -q 'network create lan' seen
+  wb run -d --name v --net lan -v data:/data busybox sleep 1000 >/dev/null
+  eventually 5 grep -q 'container start v' seen
+  wb rm -f v
+  eventually 5 grep -q 'network disconnect lan' seen
+  wb network rm lan
+  eventually 5 grep -q 'network destroy' seen
+  wb volume rm data
+  eventually 5 grep -q 'volume destroy' seen
+  wb tag busybox again:2
+  eventually 5 grep -q 'image tag again:2' seen
+  wb rmi again:2
+  eventually 5 grep -q 'image untag again:2' seen
+  wb import --change 'LABEL a=b' "$(busybox_tar)" second >/dev/null
+  eventually 5 grep -q 'image tag second' seen
+  wb rmi second
+  eventually 5 grep -q 'image delete' seen
+  eventually 5 grep -q destroy volumes
+  kill "$watcher" "$volumes"
+  grep -v '^container \(die\|stop\|create\)' seen | sed 's/sha256:.*/ID/; s/<no value>//; s/ *$//' >told
+  printf '%s\n' 'volume create' 'network create lan' 'network create bridge' 'network connect lan' 'volume mount' 'container start v' \
+    'container destroy v' 'network disconnect lan' 'volume unmount' 'network destroy lan' 'volume destroy' \
+    'image tag again:2' 'image untag again:2' 'image create second:latest' 'image tag second:latest' \
+    'image untag second:latest' 'image delete ID' | sort >expected
+  sort told | diff expected -
+  [ "$(jq -c '[.type, .action, .id]' volumes)" = '["volume","destroy","data"]' ]
+  # What the records still tell, in its order, and an end of it.
+  start --name one busybox true
+  wb wait one >/dev/null
+  wb volume create old >/dev/null
+  say=(--since 1h --until 0s --format '{{.Type}} {{.Action}}')
+  [ "$(within 10 wb events "${say[@]}" | paste -sd' ')" = 'network create container create container start container die volume create' ]
+  [ "$(within 10 wb events "${say[@]}" --filter container=one --filter event=die)" = 'container die' ]
+  [ -z "$(within 10 wb events --since "$(date -d '1 hour' +%s)" --until 0s)" ]
+  [ -z "$(within 10 wb events --since 1h --until 2001-01-01)" ]
+  end=$(($(date +%s) + 1))
+  [ -z "$(within 30 wb events --until "$end")" ]
+  [ "$(date +%s)" -ge "$end" ]
+  must_fail 2 wb events --since soon
+  must_fail 2 wb events --filter nosuch=x
+  wb volume rm old
 }
 
 @test "at boot: what is to run runs again, what was stopped or never wanted does not" {

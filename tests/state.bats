@@ -306,13 +306,12 @@ remove () { wb-state get "$@" | wb-state rm >/dev/null; }
 }
 
 @test "events come as things happen, and only those asked for" {
-  mkdir -p "$WB_ROOT/containers"
   wb-state events >events &
   SLEEPER=$!
   wb-state events --json --filter event=rename >renames &
   renames=$!
-  # Both watch the directory of records by now.
-  watches () { grep -qs 'inotify wd' "/proc/$1/fdinfo/"*; }
+  # Both watch, and wait for the kernel's word.
+  watches () { grep -qs 'inotify wd' "/proc/$1/fdinfo/"* && grep -q '^State:.S' "/proc/$1/status"; }
   eventually 5 watches "$SLEEPER"
   eventually 5 watches "$renames"
   id=$(make web)

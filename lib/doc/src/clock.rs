@@ -1,5 +1,6 @@
 //! The time of day as records and the Kubernetes container log write it: RFC 3339 in UTC, nine digits of a second.
 
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// How many bytes a time has; all have the same, so that times compare as bytes do.
@@ -89,10 +90,20 @@ pub fn parse(text: &str) -> Option<[u8; LENGTH]> {
 /// # Errors
 /// It is none.
 pub fn parse_until(text: &str) -> Result<String, crate::Error> {
-    let time = parse(text).map(|time| String::from_utf8_lossy(&time).into_owned());
     let wrong =
         || crate::Error::usage(format!("invalid filter until={text:?}: a time, or how long ago (24h)"));
-    time.ok_or_else(wrong)
+    parse_text(text).ok_or_else(wrong)
+}
+
+/// As [`parse`], as text.
+pub fn parse_text(text: &str) -> Option<String> {
+    parse(text).map(|time| String::from_utf8_lossy(&time).into_owned())
+}
+
+/// When a file was last written.
+pub fn modified(path: &Path) -> Option<String> {
+    let since = path.metadata().ok()?.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    Some(text(since.as_secs(), since.subsec_nanos()))
 }
 
 fn unix(text: &str) -> Option<u64> {

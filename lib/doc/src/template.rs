@@ -150,18 +150,25 @@ impl Scope<'_> {
     }
 }
 
+/// Members whose own members are people's words and not ours.
+const OPEN: [&str; 4] = ["Labels", "Attributes", "Networks", "Ports"];
+
 /// The value at a path of members; a member that is not there is an error with its name, since a typing mistake must
-/// not look like an empty value. Below null everything is null.
+/// not look like an empty value. Below null everything is null, and so is a label that is not there.
 fn member(value: &Value, path: &[String]) -> Result<Value, Error> {
     let mut value = value;
+    let mut is_open = false;
     for name in path {
         value = match value {
             Value::Null => return Ok(Value::Null),
-            Value::Object(map) => map
-                .get(name)
-                .ok_or_else(|| Error::usage(format!("template: no member {:?}", crate::escape(name))))?,
+            Value::Object(map) => match map.get(name) {
+                None if is_open => return Ok(Value::Null),
+                found => found
+                    .ok_or_else(|| Error::usage(format!("template: no member {:?}", crate::escape(name))))?,
+            },
             _ => return Err(Error::usage(format!("template: no member {:?}", crate::escape(name)))),
         };
+        is_open = OPEN.contains(&name.as_str());
     }
     Ok(value.clone())
 }
@@ -246,6 +253,8 @@ mod tests {
         {
             assert!(Template::parse(template).is_err(), "{template}");
         }
+        let open = Template::parse("{{.Labels.nosuch}}").unwrap();
+        assert_eq!(open.render(&json!({"Labels": {}})).unwrap(), "<no value>");
         let template = Template::parse("{{.Nmae}}").unwrap();
         assert_eq!(
             template.render(&json!({"Name": 1})).unwrap_err().to_string(),

@@ -7,6 +7,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 pub use nix::sys::inotify::{InotifyEvent, WatchDescriptor};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
+use std::time::Duration;
 
 /// Files and directories being watched.
 #[derive(Debug)]
@@ -47,14 +48,31 @@ impl Watch {
     /// Waits for events and returns them in their order.
     pub fn wait(&self) -> Result<Vec<InotifyEvent>> {
         loop {
-            match self.0.read_events() {
-                Err(crate::Errno::EAGAIN | crate::Errno::EINTR) => {}
-                other => return other,
+            let events = self.wait_for(None)?;
+            if !events.is_empty() {
+                return Ok(events);
             }
-            match poll(&mut [PollFd::new(self.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE) {
-                Ok(_) | Err(crate::Errno::EINTR) => {}
-                Err(errno) => return Err(errno),
-            }
+        }
+    }
+
+    /// As [`Watch::wait`], for about so long at most: then, and where a signal came, there are none.
+    pub fn wait_for(&self, limit: Option<Duration>) -> Result<Vec<InotifyEvent>> {
+        match self.0.read_events() {
+            Err(crate::Errno::EAGAIN | crate::Errno::EINTR) => {}
+            other => return other,
+        }
+        let timeout = limit.map_or(PollTimeout::NONE, |limit| {
+            // What is longer than the kernel counts (24 days) is asked for again.
+            PollTimeout::try_from(limit + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+        });
+        match poll(&mut [PollFd::new(self.as_fd(), PollFlags::POLLIN)], timeout) {
+            Ok(0) | Err(crate::Errno::EINTR) => return Ok(Vec::new()),
+            Ok(_) => {}
+            Err(errno) => return Err(errno),
+        }
+        match self.0.read_events() {
+            Err(crate::Errno::EAGAIN | crate::Errno::EINTR) => Ok(Vec::new()),
+            other => other,
         }
     }
 

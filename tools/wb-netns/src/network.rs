@@ -7,9 +7,7 @@ use serde_json::{Map, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{ErrorKind, Write};
-use std::path::Path;
 use std::process::ExitCode;
-use std::time::UNIX_EPOCH;
 use wb_doc::{Context, Document, Error, PruneFilters, clock};
 use wb_store::Place;
 use wb_store::lock::Lock;
@@ -251,7 +249,8 @@ pub fn prune(place: &Place, args: &PruneArgs) -> Result<ExitCode, Error> {
     let mut removed = Vec::new();
     for network in network::list(place)?.into_iter().filter(|network| network.name != network::DEFAULT) {
         let labels = network.other.get("wb.labels");
-        let created = made(&network::path(place, &network.name));
+        // Its list is written once.
+        let created = clock::modified(&network::path(place, &network.name));
         let may_go = filters.allow(created.as_deref(), |key| labels?.get(key)?.as_str());
         if may_go && usage::count(&network.plugin()?)? == 0 {
             remove_one(place, &network.name)?;
@@ -259,12 +258,6 @@ pub fn prune(place: &Place, args: &PruneArgs) -> Result<ExitCode, Error> {
         }
     }
     lines(removed.into_iter())
-}
-
-/// When a network was made: its list is written once.
-fn made(list: &Path) -> Option<String> {
-    let time = fs::metadata(list).ok()?.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
-    Some(clock::text(time.as_secs(), time.subsec_nanos()))
 }
 
 fn remove_one(place: &Place, name: &str) -> Result<(), Error> {

@@ -1,13 +1,25 @@
-//! `wb-state events`: what happens to containers, told by the kernel when a record is replaced (inotify(7)).
+//! `wb-state events`: what happens to containers, images, volumes and networks, told by the kernel when a file that
+//! says what there is gets replaced (inotify(7)).
+
+mod containers;
+mod stock;
+mod wanted;
 
 use crate::row::Row;
-use crate::select::Filters;
+use containers::Seen;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
+use std::fs::DirBuilder;
 use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::process::ExitCode;
-use wb_doc::{Context, Error, Template, names};
+use std::rc::Rc;
+use stock::Stock;
+use wanted::Wanted;
+use wb_doc::{Context, Error, Template, clock, names};
+use wb_store::image::ImageStore;
 use wb_store::{Place, record};
 use wb_sys::inotify::{Watch, WatchDescriptor};
 
@@ -20,149 +32,34 @@ pub struct EventsArgs {
     /// Print what this template says of each: .Time, .Type, .Action, .ID, .From, .Actor.Attributes
     #[arg(long, value_name = "TEMPLATE", conflicts_with = "json")]
     format: Option<String>,
-    /// Only those that match: event=NAME, or a filter of list
+    /// Only those that match: event=, type=, container=, image=, volume=, network=, label=, or a filter of list
     #[arg(short, long = "filter", value_name = "KEY=VALUE")]
     filters: Vec<String>,
+    /// First what the records still tell since this time, or of as long ago (10m)
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// End at this time; one that is past shows nothing new
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
 }
 
-/// What of a container was last seen.
-struct Seen {
-    row: Row,
-    /// `linux.resources` as text: whether they change is all that matters.
-    limits: String,
-}
-
-/// One event.
-#[derive(Debug, PartialEq, Eq)]
+/// One event, in docker's words.
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Event {
+    /// When it was; now, where that is not known.
+    time: Option<String>,
+    kind: &'static str,
     action: String,
-    attributes: Vec<(&'static str, String)>,
+    id: String,
+    from: String,
+    attributes: Vec<(String, String)>,
 }
 
-/// The verb; ends when nobody reads any more.
-pub fn events(place: &Place, args: &EventsArgs) -> Result<ExitCode, Error> {
-    let (wanted, rest): (Vec<String>, Vec<String>) =
-        args.filters.iter().cloned().partition(|filter| filter.starts_with("event="));
-    let wanted: Vec<&str> = wanted.iter().filter_map(|filter| filter.strip_prefix("event=")).collect();
-    let filters = Filters::parse(&rest)?;
-    let format = args.format.as_deref().map(|text| if text == "json" { "{{json .}}" } else { text });
-    let form = match format.map(Template::parse).transpose()? {
-        Some(template) => Form::Template(template),
-        None if args.json => Form::Json,
-        None => Form::Words,
-    };
-    record::make_parents(place)?;
-    let watch = Watch::new().context(|| "inotify")?;
-    let parent = place.containers();
-    let top = watch.watch(&parent).context(|| parent.display().to_string())?;
-    let mut ids: HashMap<WatchDescriptor, String> = HashMap::new();
-    let mut seen: HashMap<String, Seen> = HashMap::new();
-    let known = |ids: &mut HashMap<WatchDescriptor, String>, id: &str| {
-        // A container that is gone already has nothing to watch.
-        if let Ok(descriptor) = watch.watch(&place.container(id)) {
-            ids.insert(descriptor, id.to_owned());
-        }
-    };
-    for id in record::list(place)? {
-        known(&mut ids, &id);
-        look(place, &id).map(|now| seen.insert(id, now));
+impl Event {
+    fn new(kind: &'static str, action: &str, id: &str, attributes: Vec<(String, String)>) -> Self {
+        let (action, id) = (action.to_owned(), id.to_owned());
+        Self { time: None, kind, action, id, from: String::new(), attributes }
     }
-    loop {
-        let mut changed: Vec<String> = Vec::new();
-        for event in watch.wait().context(|| "inotify")? {
-            let name = event.name.as_ref().and_then(|name| name.to_str());
-            if event.wd == top {
-                let Some(id) = name.filter(|name| names::check("id", name).is_ok()) else { continue };
-                known(&mut ids, id);
-                changed.push(id.to_owned());
-            } else if name == Some(record::FILE) {
-                changed.extend(ids.get(&event.wd).cloned());
-            }
-        }
-        changed.dedup();
-        for id in changed {
-            let now = look(place, &id);
-            let events = differences(seen.get(&id), now.as_ref());
-            let before = match now {
-                Some(now) => seen.insert(id.clone(), now),
-                None => seen.remove(&id),
-            };
-            let Some(row) = seen.get(&id).or(before.as_ref()).map(|seen| &seen.row) else { continue };
-            for event in &events {
-                let shown = (wanted.is_empty() || wanted.contains(&event.action.as_str()))
-                    && filters.match_row(row, std::slice::from_ref(row));
-                if !shown {
-                    continue;
-                }
-                match say(&form, row, event)? {
-                    Ok(()) => {}
-                    Err(_) => return Ok(ExitCode::SUCCESS),
-                }
-            }
-        }
-    }
-}
-
-fn look(place: &Place, id: &str) -> Option<Seen> {
-    // A record that cannot be read is not there for whoever watches.
-    let bytes = record::bytes(place, id).ok()?;
-    let row = Row::parse(&bytes).ok()?;
-    let whole: Value = serde_json::from_slice(&bytes).ok()?;
-    let limits = whole.pointer("/linux/resources").map(Value::to_string).unwrap_or_default();
-    Some(Seen { row, limits })
-}
-
-/// What happened between two looks at a container, in docker's words.
-fn differences(before: Option<&Seen>, now: Option<&Seen>) -> Vec<Event> {
-    let event = |action: &str| Event { action: action.to_owned(), attributes: Vec::new() };
-    let Some(now) = now else {
-        let ran =
-            before.is_some_and(|before| matches!(before.row.wb.state.status.as_str(), "running" | "paused"));
-        // With --rm the record may be gone before anybody has looked at the exit it told of.
-        let last = before.map(|_| event("destroy"));
-        return ran.then(|| event("die")).into_iter().chain(last).collect();
-    };
-    let mut events = Vec::new();
-    let old = before.map_or("", |before| before.row.wb.state.status.as_str());
-    let state = &now.row.wb.state;
-    // A record that is seen for the first time may have come further already.
-    if matches!(old, "" | "creating") && !matches!(state.status.as_str(), "creating" | "") {
-        events.push(event("create"));
-    }
-    let before_state = before.map(|before| &before.row.wb.state);
-    let again = before_state.is_some_and(|before| before.started_at != state.started_at);
-    let ran = matches!(old, "running" | "paused");
-    match (old, state.status.as_str()) {
-        ("paused", "running") if !again => events.push(event("unpause")),
-        ("running", "running") if !again => {}
-        ("running", "paused") => events.push(event("pause")),
-        (_, "running") => events.push(event("start")),
-        (_, "exited" | "restarting") if ran => {
-            if state.oom_killed {
-                events.push(event("oom"));
-            }
-            let code = state.exit_code.map_or_else(String::new, |code| code.to_string());
-            events.push(Event { action: "die".into(), attributes: vec![("exitCode", code)] });
-            if state.stopped {
-                events.push(event("stop"));
-            }
-        }
-        _ => {}
-    }
-    if let Some(before) = before {
-        if before.row.wb.name != now.row.wb.name {
-            let old = before.row.wb.name.clone();
-            events.push(Event { action: "rename".into(), attributes: vec![("oldName", old)] });
-        }
-        if before.limits != now.limits && !matches!(old, "creating" | "") {
-            events.push(event("update"));
-        }
-        let health = &state.health.status;
-        if before.row.wb.state.health.status != *health && !health.is_empty() {
-            events.push(event(&format!("health_status: {health}")));
-        }
-    }
-    events
 }
 
 /// How an event is told.
@@ -172,72 +69,199 @@ enum Form {
     Template(Template),
 }
 
-/// Prints an event; the inner error says that nobody reads any more.
-fn say(form: &Form, row: &Row, event: &Event) -> Result<std::io::Result<()>, Error> {
-    let now = Timestamp::now();
-    let time = format!("{now:.9}");
-    let mut attributes: Vec<(&str, String)> = event.attributes.clone();
-    attributes.push(("image", row.image().to_owned()));
-    attributes.push(("name", row.wb.name.clone()));
-    attributes.extend(row.wb.labels.iter().map(|(key, value)| (key.as_str(), value.clone())));
+/// Nobody reads any more.
+struct Unread;
+
+/// The verb; ends at a time, or when nobody reads any more.
+pub fn events(place: &Place, args: &EventsArgs) -> Result<ExitCode, Error> {
+    let wanted = Wanted::parse(&args.filters)?;
+    let format = args.format.as_deref().map(|text| if text == "json" { "{{json .}}" } else { text });
+    let form = match format.map(Template::parse).transpose()? {
+        Some(template) => Form::Template(template),
+        None if args.json => Form::Json,
+        None => Form::Words,
+    };
+    let time = |flag: &str, text: &Option<String>| {
+        let wrong = |text: &String| Error::usage(format!("--{flag} {text:?}: a time, or how long ago (10m)"));
+        text.as_ref().map(|text| clock::parse_text(text).ok_or_else(|| wrong(text))).transpose()
+    };
+    let (since, until) = (time("since", &args.since)?, time("until", &args.until)?);
+    // First it is watched, then looked at: so nothing is missed in between.
+    let mut watcher = Watcher::new(place)?;
+    let told =
+        since.map_or(Ok(Ok(())), |since| watcher.tell_past(&form, &wanted, &since, until.as_deref()))?;
+    if told.is_err() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    while watcher.wait(until.as_deref())? {
+        if watcher.tell_changes(&form, &wanted)?.is_err() {
+            break;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is watched, and what was last seen there.
+struct Watcher<'a> {
+    place: &'a Place,
+    watch: Watch,
+    containers: WatchDescriptor,
+    images: WatchDescriptor,
+    volumes: WatchDescriptor,
+    networks: WatchDescriptor,
+    ids: HashMap<WatchDescriptor, String>,
+    seen: HashMap<String, Seen>,
+    stock: Stock,
+    changes: Vec<Change>,
+}
+
+/// Where something has changed.
+#[derive(PartialEq, Eq)]
+enum Change {
+    Container(String),
+    Images,
+    Volumes,
+    Networks,
+}
+
+impl<'a> Watcher<'a> {
+    fn new(place: &'a Place) -> Result<Self, Error> {
+        record::make_parents(place)?;
+        let store = ImageStore::new(place);
+        store.prepare()?;
+        let watch = Watch::new().context(|| "inotify")?;
+        let on = |path: &Path, mode: u32| {
+            let made = DirBuilder::new().recursive(true).mode(mode).create(path);
+            made.context(|| path.display().to_string())?;
+            watch.watch(path).context(|| path.display().to_string())
+        };
+        let containers = on(&place.containers(), 0o700)?;
+        let images = on(store.directory(), 0o700)?;
+        let volumes = on(&place.volumes(), 0o700)?;
+        let networks = on(&place.networks(), 0o755)?;
+        let stock = Stock::look(place)?;
+        let (ids, seen, changes) = (HashMap::new(), HashMap::new(), Vec::new());
+        let mut watcher =
+            Self { place, watch, containers, images, volumes, networks, ids, seen, stock, changes };
+        for id in record::list(place)? {
+            watcher.know(&id);
+            containers::look(place, &id).map(|now| watcher.seen.insert(id, now));
+        }
+        Ok(watcher)
+    }
+
+    fn know(&mut self, id: &str) {
+        // A container that is gone already has nothing to watch.
+        if let Ok(descriptor) = self.watch.watch(&self.place.container(id)) {
+            self.ids.insert(descriptor, id.to_owned());
+        }
+    }
+
+    /// What happened earlier, as far as what there is tells of it.
+    fn tell_past(
+        &self,
+        form: &Form,
+        wanted: &Wanted,
+        since: &str,
+        until: Option<&str>,
+    ) -> Result<Result<(), Unread>, Error> {
+        let others = self.stock.past(self.place).into_iter().map(|event| (event, None));
+        let mut past: Vec<(Event, Option<Rc<Row>>)> =
+            containers::past(self.place)?.into_iter().map(|(event, row)| (event, Some(row))).collect();
+        past.extend(others);
+        let time = |event: &Event| event.time.as_deref().and_then(clock::parse_text).unwrap_or_default();
+        past.retain(|(event, _)| {
+            let time = time(event);
+            time.as_str() >= since && until.is_none_or(|until| time.as_str() <= until)
+        });
+        past.sort_by_cached_key(|(event, _)| time(event));
+        for (event, row) in &past {
+            if wanted.matches(event, row.as_deref()) && say(form, event)?.is_err() {
+                return Ok(Err(Unread));
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Waits until something changes; says whether there is time left for it.
+    fn wait(&mut self, until: Option<&str>) -> Result<bool, Error> {
+        let left = match until {
+            Some(until) => {
+                let end: Timestamp = until.parse().map_err(|_| Error::usage("--until: out of range"))?;
+                match Timestamp::now().duration_until(end).try_into() {
+                    Ok(left) => Some(left),
+                    // It is past.
+                    Err(_) => return Ok(false),
+                }
+            }
+            None => None,
+        };
+        for event in self.watch.wait_for(left).context(|| "inotify")? {
+            let name = event.name.as_ref().and_then(|name| name.to_str()).unwrap_or_default();
+            let change = match event.wd {
+                wd if wd == self.containers && names::check("id", name).is_ok() => {
+                    self.know(name);
+                    Some(Change::Container(name.to_owned()))
+                }
+                wd if wd == self.images => (name == "index.json").then_some(Change::Images),
+                wd if wd == self.volumes => Some(Change::Volumes),
+                wd if wd == self.networks => name.ends_with(".conflist").then_some(Change::Networks),
+                wd if name == record::FILE => self.ids.get(&wd).cloned().map(Change::Container),
+                _ => None,
+            };
+            self.changes.extend(change);
+        }
+        self.changes.dedup();
+        Ok(true)
+    }
+
+    fn tell_changes(&mut self, form: &Form, wanted: &Wanted) -> Result<Result<(), Unread>, Error> {
+        for change in std::mem::take(&mut self.changes) {
+            let before;
+            let (events, row) = match change {
+                Change::Container(id) => {
+                    let now = containers::look(self.place, &id);
+                    let events = containers::happened(self.seen.get(&id), now.as_ref());
+                    before = self.seen.remove(&id);
+                    now.map(|now| self.seen.insert(id.clone(), now));
+                    (events, self.seen.get(&id).or(before.as_ref()).map(|seen| &seen.row))
+                }
+                Change::Images => (self.stock.look_at_images(self.place)?, None),
+                Change::Volumes => (self.stock.look_at_volumes(self.place)?, None),
+                Change::Networks => (self.stock.look_at_networks(self.place)?, None),
+            };
+            for event in &events {
+                if wanted.matches(event, row) && say(form, event)?.is_err() {
+                    return Ok(Err(Unread));
+                }
+            }
+        }
+        Ok(Ok(()))
+    }
+}
+
+/// Prints an event.
+fn say(form: &Form, event: &Event) -> Result<Result<(), Unread>, Error> {
+    let time = event.time.as_ref().and_then(|time| time.parse().ok()).unwrap_or_else(Timestamp::now);
+    let Event { kind, action, id, from, attributes, .. } = event;
     let object = || -> Map<String, Value> {
-        attributes.iter().map(|(key, value)| ((*key).to_owned(), value.clone().into())).collect()
+        attributes.iter().map(|(key, value)| (key.clone(), value.clone().into())).collect()
     };
     let line = match form {
         Form::Json => json!({
-            "time": time, "type": "container", "action": event.action, "id": row.wb.id, "attributes": object(),
+            "time": format!("{time:.9}"), "type": kind, "action": action, "id": id, "attributes": object(),
         })
         .to_string(),
         Form::Template(template) => template.render(&json!({
-            "Time": now.as_second(), "TimeNano": i64::try_from(now.as_nanosecond()).unwrap_or(i64::MAX),
-            "Type": "container", "Action": event.action, "Status": event.action, "ID": row.wb.id,
-            "From": row.image(), "Actor": {"ID": row.wb.id, "Attributes": object()},
+            "Time": time.as_second(), "TimeNano": i64::try_from(time.as_nanosecond()).unwrap_or(i64::MAX),
+            "Type": kind, "Action": action, "Status": action, "ID": id, "From": from,
+            "Actor": {"ID": id, "Attributes": object()}, "Scope": "local",
         }))?,
         Form::Words => {
             let words: Vec<String> = attributes.iter().map(|(key, value)| format!("{key}={value}")).collect();
-            let words = words.join(", ");
-            wb_doc::escape(&format!("{time} container {} {} ({words})", event.action, row.wb.id))
+            wb_doc::escape(&format!("{time:.9} {kind} {action} {id} ({})", words.join(", ")))
         }
     };
     let mut out = std::io::stdout().lock();
-    Ok(writeln!(out, "{line}").and_then(|()| out.flush()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn seen(name: &str, state: &str, limits: &str) -> Seen {
-        let text = format!(r#"{{"wb":{{"id":"a","name":"{name}","state":{state}}}}}"#);
-        Seen { row: Row::parse(text.as_bytes()).unwrap(), limits: limits.into() }
-    }
-
-    #[test]
-    fn a_life_in_dockers_words() {
-        let life = [
-            (seen("web", r#"{"status":"creating"}"#, ""), ""),
-            (seen("web", r#"{"status":"created"}"#, ""), "create"),
-            (seen("web", r#"{"status":"running","startedAt":"1"}"#, ""), "start"),
-            (seen("web", r#"{"status":"paused","startedAt":"1"}"#, ""), "pause"),
-            (seen("web", r#"{"status":"running","startedAt":"1"}"#, ""), "unpause"),
-            (seen("web", r#"{"status":"running","startedAt":"1"}"#, "x"), "update"),
-            (seen("www", r#"{"status":"running","startedAt":"1"}"#, "x"), "rename"),
-            (seen("www", r#"{"status":"restarting","startedAt":"1","exitCode":1}"#, "x"), "die"),
-            (seen("www", r#"{"status":"running","startedAt":"2"}"#, "x"), "start"),
-            (seen("www", r#"{"status":"running","startedAt":"3"}"#, "x"), "start"),
-            (
-                seen("www", r#"{"status":"exited","exitCode":137,"oomKilled":true,"stopped":true}"#, "x"),
-                "oom die stop",
-            ),
-        ];
-        let mut before = None;
-        for (now, expected) in &life {
-            let actions: Vec<String> =
-                differences(before, Some(now)).into_iter().map(|event| event.action).collect();
-            assert_eq!(actions.join(" "), *expected);
-            before = Some(now);
-        }
-        assert_eq!(differences(before, None)[0].action, "destroy");
-        assert!(differences(None, None).is_empty());
-    }
+    Ok(writeln!(out, "{line}").and_then(|()| out.flush()).map_err(|_| Unread))
 }

@@ -208,7 +208,7 @@ fn directory_of(place: &Place, name: &str) -> Result<PathBuf, Error> {
     if is_directory { Ok(directory) } else { Err(unknown()) }
 }
 
-fn inspect(place: &Place, name: &str) -> Result<Value, Error> {
+pub fn inspect(place: &Place, name: &str) -> Result<Value, Error> {
     let directory = directory_of(place, name)?;
     // A volume that a container made on the way says nothing about itself.
     let about: Value = fs::read(directory.join(FILE))
