@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use wb_doc::{Context, Error};
-use wb_sys::{seccomp, socket};
+use wb_sys::{Errno, seccomp, socket};
 
 /// The connection to the listener for `SCMP_ACT_NOTIFY`, and the state it is told with the descriptor.
 pub type Handover = (OwnedFd, Vec<u8>);
@@ -47,7 +47,10 @@ impl Filter {
                 seccomp::load_listened(&self.0.program, self.0.flags, connection.as_fd(), &message)
             }
         }
-        .context(|| "seccomp filter")
+        .map_err(|errno| match errno {
+            Errno::EOWNERDEAD => Error::new("linux.seccomp: who hands the listener over has been killed"),
+            errno => Error::errno("seccomp filter", errno),
+        })
     }
 
     /// Receives the connection from whoever prepared it; nothing where the filter does not notify.
