@@ -322,6 +322,33 @@ END
   grep -q terminal out
 }
 
+@test "--no-pivot: the root by chroot, over the host's, whose proc and sysfs are gone; runc's outcome" {
+  configure '.process.args = ["sh", "-c", "ls / /..; cd /; ls ../../..; grep -c . /proc/self/mountinfo; (echo x >/sys/x) 2>/dev/null || echo refused"]'
+  within 60 runc --root "$WB_SCRATCH/runc" run --no-pivot --bundle "$bundle" "wb-$WB_MACHINE_HASH" >out.runc 2>&1 3>&- </dev/null
+  within 60 strace -f -qq -o trace -e trace=pivot_root,chroot,umount2 wb-oci run --no-pivot --bundle "$bundle" one >out.wb 2>&1 3>&- </dev/null
+  diff <(grep -v '^[0-9]*$' out.runc) <(grep -v '^[0-9]*$' out.wb)
+  ! grep -q pivot_root trace || false
+  [ "$(grep -c 'chroot("\.") *= 0' trace)" = 1 ]
+  grep -q 'umount2("/proc", MNT_DETACH) *= 0' trace
+  grep -q 'umount2("/sys", MNT_DETACH) *= 0' trace
+  # The namespace of the container alone: the host has its own still.
+  test -d /proc/self && test -d /sys/kernel
+  # exec goes where the container is.
+  sleeper
+  create one --no-pivot
+  wb-oci start one
+  [ "$(wb-oci exec one ls /)" = "$(ls "/proc/$(pid_of one)/root")" ]
+  wb-oci delete --force one
+  within 60 strace -f -qq -o trace -e trace=pivot_root,chroot wb-oci run --bundle "$bundle" two 3>&- </dev/null >/dev/null 2>&1 &
+  local runner=$!
+  running () { [ "$(status_of two 2>/dev/null)" = running ]; }
+  eventually 10 running
+  wb-oci kill two KILL
+  wait $runner || true
+  grep -q pivot_root trace
+  ! grep -q chroot trace || false
+}
+
 @test "spec, features" {
   must_fail 1 wb-oci spec --bundle "$bundle"
   mkdir other

@@ -55,6 +55,12 @@ pub fn pivot_root(new_root: &Path, put_old: &Path, why: &str) -> Result<()> {
     )
 }
 
+/// chroot(2): `path` becomes this process's root. What is mounted outside it stays mounted, and whoever may call
+/// chroot(2) can get there.
+pub fn chroot(path: &Path, why: &str) -> Result<()> {
+    call(why, || format!("chroot({})", quoted(path)), || nix::unistd::chroot(path))
+}
+
 /// Whether something is mounted right at `path` (statx(2), `STATX_ATTR_MOUNT_ROOT`, Linux 5.8). A link at its end is
 /// not followed; nothing there is an error.
 pub fn is_mount_point(path: &Path) -> Result<bool> {

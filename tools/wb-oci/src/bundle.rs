@@ -11,6 +11,8 @@ use wb_doc::{Context, Document, Error, MAX_DOCUMENT_BYTES};
 pub struct Extras {
     /// How many descriptors after standard error, those of `LISTEN_FDS` included.
     pub preserve_fds: u32,
+    /// Whether the host's root stays below the container's.
+    pub no_pivot: bool,
     /// Whether the session keyring stays the caller's.
     pub no_new_keyring: bool,
     /// Whether `linux.cgroupsPath` has systemd's form.
@@ -62,6 +64,7 @@ fn prepare(document: &mut Document, bundle: &Path, id: &str, extras: Extras) -> 
     document.set("/wb/bundle", bundle.to_string_lossy())?;
     document.set("/wb/created", format!("{:.9}", jiff::Timestamp::now()))?;
     document.set("/wb/run/preserveFds", extras.preserve_fds)?;
+    document.set("/wb/run/noPivot", extras.no_pivot)?;
     document.set("/wb/run/noNewKeyring", extras.no_new_keyring)?;
     document.set("/wb/run/exactRlimits", true)?;
     if document.at("/linux/seccomp").is_none() {

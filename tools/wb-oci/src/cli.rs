@@ -136,7 +136,7 @@ pub struct CreateArgs {
     /// How many descriptors after standard error the container gets
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub preserve_fds: u32,
-    /// Accepted and refused: the root is always changed by pivot_root
+    /// Move the root over the host's by chroot, where that is an initramfs; it is weaker
     #[arg(long)]
     pub no_pivot: bool,
     /// Leave the session keyring as it is

@@ -86,10 +86,12 @@ pub fn wait(pid: i32, signals: &Signals, console: Option<Console>) -> Result<u8,
 /// Everything before the first process.
 fn begin(place: &Place, systemd: bool, args: &CreateArgs, stays: bool, log: &Log) -> Result<Making, Error> {
     let preserve_fds = chain::preserved(args.preserve_fds)?;
-    if args.no_pivot {
-        return Err(Error::new("--no-pivot: the host's file system would stay in reach"));
-    }
-    let extras = Extras { preserve_fds, no_new_keyring: args.no_new_keyring, systemd_cgroup: systemd };
+    let extras = Extras {
+        preserve_fds,
+        no_pivot: args.no_pivot,
+        no_new_keyring: args.no_new_keyring,
+        systemd_cgroup: systemd,
+    };
     let document = bundle::read(&args.bundle, &args.id, extras, log)?;
     let numbers = Numbers::after(preserve_fds)?;
     let (directory, lock) = place.claim(&args.id)?;

@@ -8,6 +8,7 @@ mod cgroup;
 mod copy_up;
 mod devices;
 mod ids;
+mod leave;
 mod next;
 mod options;
 mod paths;
@@ -18,7 +19,7 @@ mod trees;
 
 use next::Next;
 use nix::fcntl::OFlag;
-use nix::mount::{MntFlags, MsFlags};
+use nix::mount::MsFlags;
 pub use plan::Plan;
 use root::Root;
 use std::convert::Infallible;
@@ -98,8 +99,9 @@ fn enter(args: &Args, input: &FilterArgs, inherited: &mut Inherited) -> Result<I
         Some(source) => Plan::of(&inherited.document(&source)?, args.root.as_deref())?,
     };
     let next = Next::find(&args.next)?;
+    let host = leave::Host::look(&plan)?;
     build(&plan)?;
-    leave_host(&plan)?;
+    host.leave(&plan)?;
     if next.is_tool() {
         inherited.pass_on()?;
     }
@@ -168,23 +170,6 @@ pub fn bind_all(plan: &Plan, root: &OwnedFd) -> Result<(), Error> {
             attach::bind(mount, source, &tree, &root)?;
         }
     }
-    Ok(())
-}
-
-/// Makes the working directory the root of everything and lets the host's file system go.
-fn leave_host(plan: &Plan) -> Result<(), Error> {
-    let here = Path::new(".");
-    // pivot_root(2), "pivot_root(".", ".")": the old root ends up on top of the new one, and is taken off there.
-    mount::pivot_root(here, here, "the container's root becomes the root of everything")
-        .context(|| format!("pivot_root to {}", plan.root.display()))?;
-    mount::umount(here, MntFlags::MNT_DETACH, "the host's file system is gone").context(|| "the old root")?;
-    nix::unistd::chdir("/").context(|| "/")?;
-    if let (kind @ (Propagation::Shared | Propagation::Unbindable), recursive) = plan.propagation {
-        let recursive = if recursive { MsFlags::MS_REC } else { MsFlags::empty() };
-        mount::mount(None, Path::new("/"), None, kind.flag() | recursive, None, "linux.rootfsPropagation")
-            .context(|| "linux.rootfsPropagation")?;
-    }
-    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     Ok(())
 }
 

@@ -38,6 +38,8 @@ pub struct Plan {
     pub network: Option<PathBuf>,
     /// The ids of its user namespace, if it has one of its own.
     pub maps: Option<Maps>,
+    /// Whether the root is only moved over the host's, which stays below: for hosts whose root is an initramfs.
+    pub no_pivot: bool,
 }
 
 /// One mount.
@@ -103,6 +105,7 @@ impl Plan {
                 .and_then(|namespace| namespace.path.as_ref())
                 .map(PathBuf::from),
             maps: Maps::of(document)?,
+            no_pivot: document.read("/wb/run/noPivot")?.unwrap_or(false),
         })
     }
 
@@ -132,6 +135,7 @@ impl Plan {
             own_cgroup_namespace: false,
             network: None,
             maps: None,
+            no_pivot: false,
         })
     }
 }
