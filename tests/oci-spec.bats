@@ -131,6 +131,17 @@ has_v1 () { [ -d /sys/fs/cgroup/memory ]; }
   refused process
 }
 
+# It may be absent until the start. Nothing could be started then: runc refuses it at once, and so does this.
+@test "config.md, Process: a container without one is not created, as with runc" {
+  require_program runc
+  configure 'del(.process)'
+  must_fail 1 wb-oci create --bundle "$bundle" one
+  [[ $stderr = *'config.json: process is missing'* ]]
+  [ -z "$(wb-oci list -q)" ]
+  must_fail 1 runc --root "$WB_SCRATCH/runc" create --bundle "$bundle" "wb-$WB_MACHINE_HASH"
+  [[ $stderr = *'process property must not be empty'* ]]
+}
+
 @test "config.md, POSIX process: rlimits are set, known, and there once" {
   script 'ulimit -Sn; ulimit -Hn; ulimit -c'
   configure '.process.rlimits = [{type: "RLIMIT_NOFILE", soft: 100, hard: 200}, {type: "RLIMIT_CORE", soft: 0, hard: 0}]'
@@ -282,24 +293,41 @@ END
   done
 }
 
-@test "runtime.md, Lifecycle: startContainer and poststart that fail stop it; poststop that fails is a warning" {
+# Step 12 of the life cycle is the deletion, 13 the poststop hooks: neither a state nor a process nor a cgroup is left.
+is_deleted () {
+  must_fail 1 wb-oci state "$1"
+  [[ $stderr = *'container does not exist'* ]]
+  [ -z "$(wb_cgroups)" ]
+  [ ! -e "/proc/$2" ] || [ "$(awk '$1 == "State:" { print $2 }' "/proc/$2/status")" = Z ]
+}
+
+@test "runtime.md, Lifecycle: startContainer and poststart that fail stop it and delete it; poststop that fails is a warning" {
   hook
   script 'echo ran >/out/ran; sleep 300'
-  configure '.mounts += [{destination: "/out", source: "out", options: ["bind"]}] | .hooks = {startContainer: [{path: "/bin/false"}]}'
+  hooks poststop
+  configure '.mounts += [{destination: "/out", source: "out", options: ["bind"]}] | .hooks.startContainer = [{path: "/bin/false"}]'
   mkdir "$bundle/out" "$bundle/rootfs/out"
   create one
+  local pid
+  pid=$(pid_of one)
   must_fail 1 wb-oci start one
+  [[ $stderr = *'hook /bin/false'* ]]
   [ ! -e "$bundle/out/ran" ]
-  eventually 5 has_status one stopped
-  wb-oci delete one
+  is_deleted one "$pid"
+  [ "$(cut -d' ' -f1-2 hooks.log)" = 'poststop stopped' ]
+  # The same where it is made and started at once.
+  must_fail 1 run_it one
+  is_deleted one "$pid"
+  rm hooks.log
+  configure 'del(.hooks)'
   hooks 'poststart poststop'
   configure '.hooks.poststart[0].env += ["STATUS=4"] | .hooks.poststop = [.hooks.poststop[0] * {env: (.hooks.poststop[0].env + ["STATUS=5"])}, .hooks.poststop[0]]'
   create one
-  must_fail 1 wb-oci start one
+  pid=$(pid_of one)
+  must_fail 1 wb-oci --log log --log-format json start one
   [[ $stderr = *'exit status 4'* ]]
-  eventually 5 has_status one stopped
-  wb-oci --log log --log-format json delete one
-  jq -e 'select(.level == "warning") | .msg | contains("exit status 5")' log
+  is_deleted one "$pid"
+  jq -es 'map(select(.level == "warning").msg | contains("exit status 5")) | any' log
   [ "$(cut -d' ' -f1 hooks.log | paste -sd' ')" = 'poststart poststop poststop' ]
 }
 
@@ -361,6 +389,43 @@ END
     [[ $stderr = *linux.namespaces* ]]
   done
   [ "$(wb-oci list -q)" = one ]
+}
+
+# As with runc, which is asked in the same breath: the root of the namespace becomes the container's.
+@test "config-linux.md, Namespaces: a mount namespace joined by path; the runtime's own is refused" {
+  require_program runc
+  script 'readlink /proc/self/ns/mnt; ls /'
+  local runtime holder
+  for runtime in runc wb; do
+    unshare --mount --propagation private sleep 300 3>&- &
+    holder=$!
+    is_apart () { [ "$(readlink "/proc/$holder/ns/mnt")" != "$(readlink /proc/self/ns/mnt)" ]; }
+    eventually 5 is_apart
+    configure '.linux.namespaces |= map(if .type == "mount" then .path = ("/proc/" + $pid + "/ns/mnt") else . end)' --arg pid "$holder"
+    case $runtime in
+    runc) within 30 runc --root "$WB_SCRATCH/runc" run --bundle "$bundle" "wb-$WB_MACHINE_HASH" >"out.$runtime" 3>&- </dev/null ;;
+    wb) run_it one >"out.$runtime" ;;
+    esac
+    [ "$(head -n 1 "out.$runtime")" = "$(readlink "/proc/$holder/ns/mnt")" ]
+    # Whoever lives in it has the container's root, and no more.
+    ls "/proc/$holder/root" >"root.$runtime"
+    kill $holder
+    wait $holder || true
+  done
+  diff <(tail -n +2 out.runc) <(tail -n +2 out.wb)
+  diff root.runc root.wb
+  diff root.wb <(tail -n +2 out.wb)
+  # Nothing of it came to the host.
+  ! grep -F "$bundle" /proc/self/mountinfo || false
+  # The caller's own is not taken; a namespace in between, lest this fails at the host's cost.
+  configure '.linux.namespaces |= map(if .type == "mount" then .path = "/proc/self/ns/mnt" else . end)'
+  must_fail 1 within 30 unshare --mount wb-oci run --bundle "$bundle" one </dev/null 3>&-
+  [[ $stderr = *'linux.namespaces: without a mount namespace of its own'* ]]
+  # Shared because it is not named: runc refuses it for the masks, which would be the host's.
+  configure '.linux.namespaces |= map(select(.type != "mount"))'
+  refused 'linux.namespaces: without a mount namespace of its own'
+  must_fail 1 within 30 runc --root "$WB_SCRATCH/runc" run --bundle "$bundle" "wb-$WB_MACHINE_HASH"
+  [[ $stderr = *'private MNT namespace'* ]]
 }
 
 @test "config-linux.md, User namespace mappings" {
@@ -433,9 +498,13 @@ END
   wb-oci delete --force one
   configure '.linux.cgroupsPath = "../x"'
   refused cgroupsPath
-  configure '.linux.cgroupsPath = "system.slice:prefix:name"'
+  configure '.linux.cgroupsPath = "test-a.slice:prefix:name"'
   must_fail 1 wb-oci --systemd-cgroup run --bundle "$bundle" one
-  [[ $stderr = *systemd* ]]
+  [[ $stderr = *'--systemd-cgroup: /test.slice/test-a.slice/prefix-name.scope is for systemd to make, which '*' here'* ]]
+  configure '.linux.cgroupsPath = "/no/slice"'
+  must_fail 1 wb-oci --systemd-cgroup run --bundle "$bundle" one
+  [[ $stderr = *'not of the form slice:prefix:name'* ]]
+  [ -z "$(wb-oci list -q)" ]
 }
 
 @test "config-linux.md, Control groups: devices, memory, cpu, block I/O, pids, network of v1" {
@@ -491,12 +560,16 @@ END
   refused personality
 }
 
-@test "config-linux.md, IntelRdt and Memory policy: not done, and not ignored" {
+@test "config-linux.md, IntelRdt, Memory policy and Net devices: not done, not ignored, and not in features" {
   script true
   configure '.linux.intelRdt = {closID: "x"}'
   refused intelRdt
   configure 'del(.linux.intelRdt) | .linux.memoryPolicy = {mode: "MPOL_BIND", nodes: "0"}'
   refused memoryPolicy
+  configure 'del(.linux.memoryPolicy) | .linux.netDevices = {"lo": {}}'
+  refused netDevices
+  # What is refused is not promised.
+  [ "$(wb-oci features | jq -c '[.linux.intelRdt.enabled, .linux.memoryPolicy, .linux.netDevices.enabled, .linux.cgroup.systemd]')" = '[false,{},false,false]' ]
 }
 
 @test "config-linux.md, Seccomp: default action, errno, arguments, architectures; nonsense is refused" {
@@ -564,6 +637,45 @@ END
   wb-oci delete --force one
   must_fail 1 run_it two
   [[ $stderr = *listenerPath* ]]
+}
+
+# strace stops the helper at its one sendmsg(2), while the process with the filter waits for it without a system call.
+@test "config-linux.md, Seccomp: who hands the listener over is killed: an error, and nobody spins" {
+  python3 -c 'import socket, time
+server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+server.bind("agent.sock")
+server.listen()
+time.sleep(600)' 3>&- &
+  local agent=$! pid helper tracer starter status=0
+  eventually 10 test -S agent.sock
+  script 'sleep 300'
+  configure '.linux.seccomp = {defaultAction: "SCMP_ACT_ALLOW", listenerPath: $path, syscalls: [{names: ["mkdir", "mkdirat"], action: "SCMP_ACT_NOTIFY"}]}' \
+    --arg path "$WB_SCRATCH/agent.sock"
+  create one
+  pid=$(pid_of one)
+  strace -f -qq -o trace -e trace=sendmsg -e inject=sendmsg:signal=STOP -p "$pid" 3>&- &
+  tracer=$!
+  is_traced () { [ "$(field TracerPid "/proc/$pid/status")" = "$tracer" ]; }
+  eventually 10 is_traced
+  wb-oci start one >start.out 2>start.err 3>&- </dev/null &
+  starter=$!
+  is_filtered () { [ "$(field Seccomp "/proc/$pid/status")" = 2 ]; }
+  eventually 10 is_filtered
+  helper=$(cat "/proc/$pid/task/$pid/children")
+  is_stopped () { [[ $(field State "/proc/${helper% }/status") = [tT]* ]]; }
+  eventually 10 is_stopped
+  # It is waited for, which nothing but this process's own time shows.
+  kill -0 $starter
+  kill -KILL "${helper% }"
+  ended () { ! kill -0 $starter 2>/dev/null; }
+  eventually 20 ended
+  wait $starter || status=$?
+  kill $agent
+  kill $tracer 2>/dev/null || true
+  wait $agent $tracer || true
+  [ "$status" = 1 ]
+  [ "$(cat start.err)" = 'wb-oci: start: wb-confine: linux.seccomp: who hands the listener over has been killed' ]
+  is_deleted one "$pid"
 }
 
 @test "runtime.md, Errors: what fails late leaves nothing behind" {

@@ -5,8 +5,10 @@ mod seccomp;
 
 use crate::bundle::Extras;
 use crate::log::Log;
+use crate::systemd;
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
 use wb_doc::oci::{Device, IdMapping, Mount, Namespace, Process, Root};
 use wb_doc::{Document, Error, hooks};
 use wb_sys::capability::Set;
@@ -190,14 +192,7 @@ fn namespaces(document: &Document) -> Result<(), Error> {
             return Err(wrong(format!("linux.namespaces: {kind}: the path is not absolute")));
         }
     }
-    let own_mount =
-        list.iter().any(|entry| entry.kind == "mount" && entry.path.as_deref().unwrap_or("").is_empty());
-    if !own_mount {
-        return Err(wrong(
-            "linux.namespaces: without a mount namespace of its own the container would take the root \
-                          away from whoever shares it",
-        ));
-    }
+    mount_namespace(&list)?;
     for member in ["hostname", "domainname"] {
         let asked = document.str_at(&format!("/{member}")).is_some_and(|name| !name.is_empty());
         if asked && !seen.contains("uts") {
@@ -205,6 +200,24 @@ fn namespaces(document: &Document) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// A new one, or one that exists and whose root may become the container's: not one that this program or the machine's
+/// first process lives in.
+fn mount_namespace(list: &[Namespace]) -> Result<(), Error> {
+    let refused = || {
+        wrong(
+            "linux.namespaces: without a mount namespace of its own the container would take the root away from \
+             whoever shares it, and leave its mounts there",
+        )
+    };
+    let entry = list.iter().find(|entry| entry.kind == "mount").ok_or_else(refused)?;
+    let Some(path) = entry.path.as_deref().filter(|path| !path.is_empty()) else { return Ok(()) };
+    let identity = |path: &str| std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    // What cannot be looked at is not joined either: wb-unshare says why.
+    let Some(joined) = identity(path) else { return Ok(()) };
+    let taken = ["/proc/self/ns/mnt", "/proc/1/ns/mnt"].into_iter().any(|own| identity(own) == Some(joined));
+    if taken { Err(refused()) } else { Ok(()) }
 }
 
 /// config-linux.md, "User namespace mappings": they belong to a user namespace.
@@ -269,8 +282,7 @@ fn not_done(document: &Document) -> Result<(), Error> {
 fn cgroups_path(document: &Document, systemd: bool) -> Result<(), Error> {
     let path = document.str_at("/linux/cgroupsPath").unwrap_or_default();
     if systemd {
-        return Err(Error::new("--systemd-cgroup: systemd is not asked for cgroups here")
-            .hint("let the engine use cgroupfs: podman --cgroup-manager cgroupfs"));
+        return Err(systemd::refuse(path));
     }
     if path.split('/').any(|part| part == "..") {
         return Err(wrong(format!("linux.cgroupsPath: {path:?} leads upwards")));
@@ -306,7 +318,7 @@ mod tests {
             r#"{"type":"mount"},{"type":"pid"},{"type":"pid"}"#,
             r#"{"type":"mount"},{"type":"pid","path":"ns"}"#,
             r#"{"type":"pid"}"#,
-            r#"{"type":"mount","path":"/proc/1/ns/mnt"}"#,
+            r#"{"type":"mount","path":"/proc/self/ns/mnt"}"#,
         ] {
             assert!(check(bad).is_err(), "{bad}");
         }

@@ -21,6 +21,7 @@ mod log;
 mod record;
 mod spec;
 mod start;
+mod systemd;
 mod tools;
 mod update;
 
@@ -46,7 +47,7 @@ fn run(cli: &Cli, log: &log::Log) -> Result<ExitCode, Error> {
     match &cli.verb {
         Verb::Create(args) => create::create(&place, cli.global.systemd_cgroup(), args, log).map(done),
         Verb::Run(args) => create::run(&place, cli.global.systemd_cgroup(), args, log),
-        Verb::Start(args) => start::start(&place, &args.id).map(done),
+        Verb::Start(args) => start::start(&place, &args.id, log).map(done),
         Verb::State(args) => list::state(&place, &args.id).map(done),
         Verb::Kill(args) => end::kill(&place, args).map(done),
         Verb::Delete(args) => end::delete(&place, args, log).map(done),

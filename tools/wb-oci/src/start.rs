@@ -1,18 +1,20 @@
 //! `start`: the container that waits runs its program; and waiting for the end of one.
 
 use crate::chain::{News, Status};
+use crate::log::Log;
 use crate::record::{Directory, Place, Status as Life};
-use crate::tools;
+use crate::{end, tools};
 use nix::fcntl::OFlag;
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use wb_doc::{Context, Document, Error};
+use wb_store::lock::Lock;
 use wb_sys::poll::{self, Set};
 use wb_sys::signal::Signals;
 use wb_sys::{Errno, child, pipe, process};
 
 /// Runs `start`.
-pub fn start(place: &Place, id: &str) -> Result<(), Error> {
+pub fn start(place: &Place, id: &str, log: &Log) -> Result<(), Error> {
     let container = place.container(id)?;
     match container.status() {
         Life::Created => {}
@@ -35,13 +37,15 @@ pub fn start(place: &Place, id: &str) -> Result<(), Error> {
             News::Started(..) | News::Ready => {}
         }
     };
-    outcome?;
-    poststart(directory, &container.document).inspect_err(|_| {
-        // The specification wants it stopped; that the hook failed is what is reported.
-        if let Some(identity) = container.alive() {
-            crate::end::signal(identity, Signal::SIGKILL as i32).ok();
+    let started = outcome.and_then(|()| poststart(directory, &container.document));
+    if started.is_err() {
+        // runtime.md, "Lifecycle", 7 and 9: stopped, and on with 12, which is the deletion.
+        // Without the directory somebody else has deleted it.
+        if let Ok(_lock) = Lock::directory(directory.path()) {
+            end::take_back(directory, &container.document, log);
         }
-    })
+    }
+    started
 }
 
 /// Of two at once one takes the pipe away, and is the one who starts.
