@@ -7,16 +7,15 @@ use crate::clock;
 use crate::settings::LogLimits;
 use nix::errno::Errno;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, IoSlice, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The most text of one record; what is longer is split.
 pub const LINE_BYTES: usize = 16 << 10;
-/// Records are gathered up to this before they are written, within one read of the container's output.
-const OUT_BYTES: usize = 32 << 10;
-/// From here on copying a text costs more than another piece in a writev(2).
-const LARGE_BYTES: usize = 2 << 10;
+/// Records are gathered up to this before they are written, within one read of the container's output: the page cache
+/// takes one large piece in a fraction of the time of many small ones.
+const OUT_BYTES: usize = 256 << 10;
 
 /// An output stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +60,7 @@ impl Log {
 
     /// The log at `path`, gone on with where there is one.
     pub fn open(path: PathBuf, limits: LogLimits) -> Self {
-        let mut log = Self { off: false, path, limits, out: Vec::with_capacity(OUT_BYTES), ..Self::off() };
+        let mut log = Self { off: false, path, limits, ..Self::off() };
         log.reopen();
         log
     }
@@ -93,7 +92,12 @@ impl Log {
             self.record(&time, stream, tag, &piece[..taken]);
             piece = &piece[taken + usize::from(tag == b'F')..];
         }
-        self.flush(&[]);
+        self.flush();
+    }
+
+    /// Gives back what memory only a burst of output needs.
+    pub fn rest(&mut self) {
+        self.out = Vec::new();
     }
 
     /// Logs what is left of the last lines, which no newline ended.
@@ -104,50 +108,48 @@ impl Log {
                 self.record(&time, stream, b'P', &[]);
             }
         }
-        self.flush(&[]);
+        self.flush();
     }
 
     fn record(&mut self, time: &[u8], stream: Stream, tag: u8, text: &[u8]) {
         let begun = std::mem::take(&mut self.begun[stream as usize]);
         let length = time.len() + 11 + begun.len() + text.len();
         if self.size + (self.out.len() + length) as u64 > self.limits.max_bytes {
-            self.flush(&[]);
+            self.flush();
             self.turn_over();
         }
-        if self.out.len() + length - text.len() >= OUT_BYTES {
-            self.flush(&[]);
+        if self.out.len() + length > OUT_BYTES {
+            self.flush();
         }
         self.out.extend_from_slice(time);
         self.out.extend_from_slice(if stream == Stream::Stdout { b" stdout " } else { b" stderr " });
         self.out.extend_from_slice(&[tag, b' ']);
         self.out.extend_from_slice(&begun);
-        if text.len() >= LARGE_BYTES || self.out.len() + text.len() >= OUT_BYTES {
-            self.flush(text);
-        } else {
-            self.out.extend_from_slice(text);
-            self.out.push(b'\n');
-        }
+        self.out.extend_from_slice(text);
+        self.out.push(b'\n');
         let kept = &mut self.begun[stream as usize];
         *kept = begun;
         kept.clear();
     }
 
-    /// Writes what was gathered, then `last` and its newline if it is not empty.
-    fn flush(&mut self, last: &[u8]) {
-        let newline: &[u8] = if last.is_empty() { b"" } else { b"\n" };
-        let total = self.out.len() + last.len() + newline.len();
-        if total == 0 {
+    /// Writes what was gathered.
+    fn flush(&mut self) {
+        if self.out.is_empty() {
             return;
         }
         if self.file.is_none() {
             self.reopen();
         }
         if let Some(file) = &mut self.file {
-            match write_whole(file, [&self.out, last, newline]) {
-                Ok(()) => self.size += total as u64,
+            match file.write_all(&self.out) {
+                Ok(()) => self.size += self.out.len() as u64,
                 Err(error) => {
                     self.failed = Some(errno(&error));
-                    // Records stay whole: a part of one that did fit is taken back.
+                    // Records stay whole: of the last one that did not fit, nothing is kept.
+                    let length = file.metadata().map_or(self.size, |metadata| metadata.len());
+                    let written = usize::try_from(length.saturating_sub(self.size)).unwrap_or(usize::MAX);
+                    let written = &self.out[..written.min(self.out.len())];
+                    self.size += memchr::memrchr(b'\n', written).map_or(0, |at| at as u64 + 1);
                     file.set_len(self.size).ok();
                 }
             }
@@ -196,27 +198,6 @@ pub fn numbered(path: &Path, number: u32) -> PathBuf {
 
 fn errno(error: &io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
-}
-
-fn write_whole(file: &mut File, mut parts: [&[u8]; 3]) -> io::Result<()> {
-    loop {
-        if parts.iter().all(|part| part.is_empty()) {
-            return Ok(());
-        }
-        let slices = parts.map(IoSlice::new);
-        match file.write_vectored(&slices) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(mut written) => {
-                for part in &mut parts {
-                    let taken = written.min(part.len());
-                    *part = &part[taken..];
-                    written -= taken;
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ use wb_sys::tty::Size;
 use wb_sys::{child, pipe, socket};
 
 /// How much output is taken in one turn.
-const READ_BYTES: usize = 64 << 10;
+const READ_BYTES: usize = 256 << 10;
 /// After that long without an event the monitor makes itself small.
 const REST: Duration = Duration::from_secs(1);
 /// The name of the socket in the container's run directory.
@@ -131,7 +131,8 @@ struct Monitor {
     note: String,
     /// Whether something has happened lately.
     restless: bool,
-    buffer: Box<[u8]>,
+    /// Where output is read into; nothing while there is none.
+    buffer: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -226,7 +227,7 @@ impl Monitor {
             sweep: None,
             note: String::new(),
             restless: true,
-            buffer: vec![0; READ_BYTES].into(),
+            buffer: Vec::new(),
             task,
         })
     }
@@ -256,6 +257,8 @@ impl Monitor {
             if !self.restless {
                 // Only saves memory; without it the monitor works as well.
                 wb_sys::memory::forget_program().ok();
+                self.buffer = Vec::new();
+                self.log.rest();
             }
             for index in 0..set.len() {
                 let (token, events) = set.at(index);
@@ -351,6 +354,9 @@ impl Monitor {
         // Pages are shared with the clients' pipes before they are read: clients cost no copy.
         for viewer in &mut self.viewers {
             viewer.share(stream, (!self.ours.tty).then_some(fd.as_fd()), READ_BYTES);
+        }
+        if self.buffer.is_empty() {
+            self.buffer = vec![0; READ_BYTES];
         }
         match read_output(fd.as_fd(), &mut self.buffer) {
             Ok(0) => self.ours.output[stream as usize] = None,
