@@ -74,6 +74,8 @@ fn detach(merged: &Path) -> Result<(), Error> {
         }
         match std::fs::remove_dir(merged) {
             Ok(()) => return Ok(()),
+            // Somebody else undoes the same: the monitor of a container that ends at this moment.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             Err(error) if error.raw_os_error() == Some(Errno::EBUSY as i32) => {}
             Err(error) => return Err(error).context(name),
         }
