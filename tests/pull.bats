@@ -76,6 +76,34 @@ is_whole () {
   [ "$(cat "$WB_ROOT/layers/sha256/$first/etc/first")" = first ]
 }
 
+@test "a power cut takes nothing: layers are synced before the index names them, and others count for one boot" {
+  # As it is seen from outside: every layer has its name, then the file system is synced, then the index is replaced.
+  strace -f -qq -e trace=renameat2,syncfs,rename -o calls wb-pull -n "$REG/good/x" >out.json
+  awk '/renameat2/ && /RENAME_NOREPLACE/ { last_layer = NR } / syncfs\(/ { synced = NR; n++ } /index.json"/ { named = NR }
+    END { exit !(last_layer && last_layer < synced && synced < named && n == 1) }' calls
+  local first note
+  first=$(jq -r '.wb.image.layers[0]' out.json | cut -d: -f2)
+  note=$WB_ROOT/layers/sha256/.size-$first
+  grep -qxE '[0-9]+' "$note"
+  # What the kernel had not written when the power went: the name is there, and no content.
+  : >"$WB_ROOT/layers/sha256/$first/etc/first"
+  wb-pull -n --pull never "$REG/good/x" >/dev/null
+  [ ! -s "$WB_ROOT/layers/sha256/$first/etc/first" ]
+  for lost in 'printf "7 00000000-0000-0000-0000-000000000000" >"$note"' ': >"$note"' 'rm "$note"'; do
+    : >"$WB_ROOT/layers/sha256/$first/etc/first"
+    eval "$lost"
+    wb-pull -n --pull never "$REG/good/x" >again.json
+    [ "$(cat "$WB_ROOT/layers/sha256/$first/etc/first")" = first ]
+    cmp out.json again.json
+    grep -qxE '[0-9]+' "$note"
+    nothing_unfinished
+  done
+  # Unpacked in this boot, and killed before the sync: it is whole, and synced by the next to name an image.
+  echo "7 $(cat /proc/sys/kernel/random/boot_id)" >"$note"
+  wb-image tag "$REG/good/x" other
+  [ "$(cat "$note")" = 7 ]
+}
+
 @test "an image that is there needs no registry" {
   pull good >first.json
   : >"$PULL_DIR/log"

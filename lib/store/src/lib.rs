@@ -8,6 +8,7 @@ pub mod atomic;
 pub mod cni;
 pub mod image;
 pub mod kept;
+pub mod layer;
 pub mod leftover;
 pub mod lock;
 pub mod membership;

@@ -42,6 +42,11 @@ pub fn open_in_root(root: impl AsFd, path: &Path, flags: OFlag, mode: Mode) -> R
     )
 }
 
+/// syncfs(2): all of the file system that `file` is on.
+pub fn syncfs(file: impl AsFd, why: &str) -> Result<()> {
+    call(why, || format!("syncfs({})", file.as_fd().as_raw_fd()), || nix::unistd::syncfs(&file))
+}
+
 /// mkdir(2) of one directory; an existing one is `EEXIST`.
 pub fn mkdir(path: &Path, mode: u32, why: &str) -> Result<()> {
     call(

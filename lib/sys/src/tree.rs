@@ -390,6 +390,19 @@ pub fn rename_new(parent: impl AsFd, from: &OsStr, to: &OsStr) -> Result<()> {
     )
 }
 
+/// renameat2(2) with `RENAME_EXCHANGE`: each of the two gets the other's name, at once.
+pub fn exchange(parent: impl AsFd, one: &OsStr, other: &OsStr) -> Result<()> {
+    crate::trace::call(
+        "the new in place of the old, without a moment in between",
+        || {
+            let fd = parent.as_fd().as_raw_fd();
+            let (one, other) = (crate::trace::quoted(one), crate::trace::quoted(other));
+            format!("renameat2({fd}, {one}, {fd}, {other}, RENAME_EXCHANGE)")
+        },
+        || nix::fcntl::renameat2(&parent, one, &parent, other, nix::fcntl::RenameFlags::RENAME_EXCHANGE),
+    )
+}
+
 /// flock(2), exclusive, on a directory; waits. It lasts as long as the descriptor.
 pub fn lock(directory: impl AsFd) -> Result<()> {
     flock(directory.as_fd(), libc::LOCK_EX)

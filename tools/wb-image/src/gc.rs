@@ -148,7 +148,7 @@ fn sweep_layers(directory: &Path, needed: &Needed, freed: &mut Freed) -> Result<
     for name in names {
         let shown = || format!("layer {}", Path::new(&name).display());
         let text = name.to_string_lossy();
-        if let Some(hex) = text.strip_prefix(".size-") {
+        if let Some(hex) = text.strip_prefix(wb_store::layer::NOTE) {
             if tree::stat(&fd, OsStr::new(hex)) == Err(Errno::ENOENT) {
                 tree::remove(&fd, &name).context(shown)?;
             }
@@ -168,9 +168,8 @@ fn sweep_layers(directory: &Path, needed: &Needed, freed: &mut Freed) -> Result<
         if digest(&name).is_some_and(|digest| needed.layers.contains(&digest)) {
             continue;
         }
-        let size = OsString::from(format!(".size-{text}"));
-        let bytes =
-            std::fs::read_to_string(directory.join(&size)).ok().and_then(|text| text.parse::<u64>().ok());
+        let size = OsString::from(format!("{}{text}", wb_store::layer::NOTE));
+        let bytes = wb_store::layer::noted_bytes(directory, &text);
         // First out of sight: a layer that is there is whole, also if we are killed half-way.
         let away = OsString::from(format!(".tmp-gc-{}-{text}", std::process::id()));
         tree::rename_new(&fd, &name, &away).context(shown)?;

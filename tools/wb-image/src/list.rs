@@ -100,9 +100,7 @@ pub fn size(place: &Place, image: &Image) -> u64 {
 
 /// What a layer's files take, as written down when it was unpacked.
 pub fn layer_size(place: &Place, diff_id: &Digest) -> Option<u64> {
-    let path = place.layers().join(format!(".size-{}", diff_id.hex()));
-    // Without the note the size is not known, whatever the reason.
-    std::fs::read_to_string(path).ok()?.trim().parse().ok()
+    wb_store::layer::noted_bytes(&place.layers(), diff_id.hex())
 }
 
 fn is_named(image: &Image, wanted: &str) -> bool {

@@ -235,7 +235,7 @@ fn unpack(place: &Place, store: &ImageStore, image: &Found, limits: &[String]) -
     let config = store.load_config(&image.manifest)?;
     let mut done = HashSet::new();
     for (diff_id, blob) in config.rootfs.diff_ids.iter().zip(&image.manifest.layers) {
-        if !done.insert(diff_id) || place.layers().join(diff_id.hex()).exists() {
+        if !done.insert(diff_id) || wb_store::layer::is_whole(&place.layers(), diff_id.hex()) {
             continue;
         }
         let (file, size) = store.open_blob(&blob.digest)?;

@@ -4,7 +4,6 @@ use crate::source::Source;
 use crate::unpack::{Fed, Unpack};
 use flate2::bufread::MultiGzDecoder;
 use std::io::{self, BufRead, Read, Write};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use wb_doc::{Context, Error};
 use wb_registry::progress::Bar;
@@ -40,14 +39,9 @@ pub struct Work<'a> {
 }
 
 impl Layer {
-    /// Where the layer is when it is unpacked.
-    pub fn directory(&self, place: &Place) -> PathBuf {
-        place.layers().join(self.diff_id.hex())
-    }
-
     /// Whether the layer is unpacked.
     pub fn is_unpacked(&self, place: &Place) -> bool {
-        self.directory(place).is_dir()
+        wb_store::layer::is_whole(&place.layers(), self.diff_id.hex())
     }
 
     /// Whether there is nothing left to do.

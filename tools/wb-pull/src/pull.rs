@@ -110,7 +110,8 @@ fn here(store: &ImageStore, place: &Place, wanted: &Wanted) -> Result<Option<Ima
     }
     let _hold = store.hold()?;
     let progress = Progress::new(Show::suitable(wanted.quiet));
-    match ensure_layers(store, place, None, &layers, &progress, wanted) {
+    let ensured = ensure_layers(store, place, None, &layers, &progress, wanted);
+    match ensured.and_then(|()| wb_store::layer::settle(&place.layers())) {
         Ok(()) => Ok(Some(image)),
         Err(_) if may_fetch => Ok(None),
         Err(error) => Err(error.within(wanted.reference)),

@@ -118,8 +118,7 @@ fn parts(image: &Image) -> impl Iterator<Item = &Digest> {
 
 /// What a layer takes, as was noted when it was unpacked.
 fn layer(directory: &Path, name: &str) -> u64 {
-    let noted = std::fs::read_to_string(directory.join(format!(".size-{name}"))).ok();
-    noted.and_then(|text| text.trim().parse().ok()).unwrap_or_else(|| bytes_below(&directory.join(name)))
+    wb_store::layer::noted_bytes(directory, name).unwrap_or_else(|| bytes_below(&directory.join(name)))
 }
 
 fn bytes_of(path: &Path) -> u64 {

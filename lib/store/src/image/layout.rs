@@ -1,7 +1,7 @@
 //! The layout as a whole: made, its index read and replaced, blobs locked by digest.
 
 use crate::image::{Descriptor, Digest, Index, MAX_MANIFEST_BYTES, REF_NAME};
-use crate::{Place, atomic, lock::Lock};
+use crate::{Place, atomic, layer, lock::Lock};
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read};
@@ -17,17 +17,19 @@ const MAX_INDEX_BYTES: u64 = 16 * MAX_MANIFEST_BYTES;
 #[derive(Debug, Clone)]
 pub struct ImageStore {
     directory: PathBuf,
+    /// Where its layers are unpacked, if it is a place's.
+    layers: Option<PathBuf>,
 }
 
 impl ImageStore {
     /// The store of a place. Nothing is touched.
     pub fn new(place: &Place) -> Self {
-        Self::at(place.images())
+        Self { directory: place.images(), layers: Some(place.layers()) }
     }
 
     /// The layout in `directory`, which may be somebody else's. Nothing is touched.
     pub fn at(directory: PathBuf) -> Self {
-        Self { directory }
+        Self { directory, layers: None }
     }
 
     /// The layout's directory.
@@ -87,9 +89,10 @@ impl ImageStore {
         let mut index = self.index()?;
         let before = index.clone();
         let result = change(&mut index)?;
+        // The index names only what is on the disk under its name.
+        self.layers.as_deref().map_or(Ok(()), layer::settle)?;
         if index != before {
             let content = serde_json::to_vec(&index).context(|| "index")?;
-            // The index names only what is on the disk under its name.
             let blobs = self.directory.join("blobs/sha256");
             let synced = File::open(&blobs).and_then(|directory| directory.sync_all());
             synced.context(|| format!("fsync of {}", blobs.display()))?;

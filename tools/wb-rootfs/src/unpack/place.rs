@@ -7,8 +7,8 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use wb_doc::{Context, Error};
-use wb_store::atomic::Durability;
 use wb_store::image::{Digest, Hasher};
+use wb_store::layer;
 use wb_sys::{Errno, tree};
 
 /// A reader that hashes what passes.
@@ -85,7 +85,7 @@ pub fn into_store(
     limits: Limits,
 ) -> Result<Digest, Error> {
     let parent = prepare(layers)?;
-    if let Some(digest) = expected.filter(|digest| tree::stat(&parent, OsStr::new(digest.hex())).is_ok()) {
+    if let Some(digest) = expected.filter(|digest| layer::is_whole(layers, digest.hex())) {
         return drain(source).map(|()| digest.clone());
     }
     let mut unfinished = Unfinished::new(&parent)?;
@@ -95,16 +95,23 @@ pub fn into_store(
     if let Some(expected) = expected.filter(|expected| **expected != found) {
         return Err(Error::new(format!("layer {expected}: its content has digest {found}")));
     }
-    let name = OsStr::new(found.hex());
-    // Before the layer has its name, so that whoever sees the layer sees its size.
-    let size = layers.join(format!(".size-{}", found.hex()));
-    wb_store::atomic::write(&size, bytes.to_string().as_bytes(), Durability::Visible)?;
-    match tree::rename_new(&parent, OsStr::new(&unfinished.name), name) {
-        Ok(()) => unfinished.directory = None,
+    let (name, own) = (OsStr::new(found.hex()), OsStr::new(&unfinished.name));
+    let shown = || layers.join(name).display().to_string();
+    tree::lock(&parent).context(shown)?;
+    if layer::is_whole(layers, found.hex()) {
         // Somebody else was faster; the two are the same.
-        Err(Errno::EEXIST) => {}
-        Err(errno) => return Err(Error::errno(layers.join(name).display(), errno)),
+        return Ok(found);
     }
+    if tree::stat(&parent, name).is_ok() {
+        // What a power cut has left; it goes with the temporary name.
+        tree::exchange(&parent, own, name).context(shown)?;
+        layer::note(layers, found.hex(), bytes)?;
+        return Ok(found);
+    }
+    // Before the layer has its name, so that whoever sees the layer sees its size.
+    layer::note(layers, found.hex(), bytes)?;
+    tree::rename_new(&parent, own, name).context(shown)?;
+    unfinished.directory = None;
     Ok(found)
 }
 
