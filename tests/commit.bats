@@ -115,7 +115,7 @@ END
     goes_on
   done
   # A refused one, too.
-  must_fail 2 wb commit -c 'RUN true' c mine:1
+  must_fail 1 wb commit -c 'RUN true' c mine:1
   goes_on
 }
 

@@ -475,11 +475,11 @@ shows () { "${tmux[@]}" capture-pane -p -t t | grep -q -- "$1"; }
   [ "$(wb volume ls -q | wc -l)" = 3 ]
   [ "$(wb network ls -q | sort | tr '\n' ' ')" = 'back front ' ]
   must_fail 125 wb volume prune --nosuch
-  must_fail 125 wb volume prune -f --filter until=1h
-  must_fail 125 wb network prune -f --filter dangling=true
+  must_fail 1 wb volume prune -f --filter until=1h
+  must_fail 1 wb network prune -f --filter dangling=true
   must_fail 125 wb image prune -f --filter
-  must_fail 125 wb system prune -f --volumes --filter until=1h
-  must_fail 125 wb image prune -f nosuch
+  must_fail 1 wb system prune -f --volumes --filter until=1h
+  must_fail 1 wb image prune -f nosuch
   printf 'Y' | wb volume prune --filter 'label!=keep' --filter label=old 2>/dev/null >out
   [ "$(cat out)" = $'Deleted Volumes:\n'"$old"$'\n\nTotal reclaimed space: 0B' ]
   [ -d "$WB_ROOT/volumes/$keep" ]

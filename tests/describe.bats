@@ -128,6 +128,6 @@ alike () { jq -S '{hostname, cwd: .process.cwd, user: .process.user, capabilitie
 @test "a process that is none, and one that ends" {
   must_fail 1 wb describe 4194999
   [[ $stderr == 'wb-describe: process 4194999: '* ]]
-  must_fail 125 wb describe
+  must_fail 1 wb describe
   must_fail 1 wb describe nosuch
 }

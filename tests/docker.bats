@@ -193,3 +193,111 @@ inside () { both run --rm --network none "$@"; }
   both rm rr
   [ "$differences" = 0 ]
 }
+
+# ends WORD…: both end with the same status; what they print on standard output, such as docker's help, is their own.
+ends () { filter=silent both "$@"; }
+silent () { cat >/dev/null; }
+
+@test "the status where a flag, an operand or a filter is wrong" {
+  start_docker
+  differences=0
+  for command in attach create diff exec export history images import info inspect kill load logs pause port \
+    ps pull push rename restart rm rmi run save start stats stop tag top unpause update version wait events \
+    'container prune' 'image prune' 'network prune' 'volume prune' 'system prune' 'system df' 'volume create' \
+    'volume ls' 'volume rm' 'volume inspect' 'network create' 'network ls' 'network rm' 'network inspect' \
+    'network connect' 'image ls' 'container ls'; do
+    ends $command --nosuch
+  done
+  # Not of run, create and exec: 125 is whatever wb could not do before the command.
+  for command in attach commit cp diff export history import inspect kill logs pause port pull push rename restart rm \
+    rmi save start stop tag top unpause update wait 'volume rm' 'volume inspect' 'network rm' 'network inspect' \
+    'network create' 'network connect' 'network disconnect'; do
+    ends $command
+  done
+  for words in 'commit --nosuch a' 'cp --nosuch a b' 'attach a b' 'logs a b' 'rename a b c' 'tag a b c' 'diff a b' 'export a b' 'ps a' 'info a' 'version a' \
+    'events a' 'volume ls a' 'volume create a b' 'network ls a' 'cp a b c' 'cp a b' 'container prune -f a' \
+    'volume prune -f a' 'volume nosuch' 'network nosuch' 'system nosuch' 'container nosuch' 'image nosuch' nosuch \
+    'stop -t x a' 'restart -t x a' 'logs --since x a' 'ps -n x' 'ps --filter nosuch=x' 'ps --filter exited=x' \
+    'ps --format {{' 'images --filter nosuch=x' 'volume ls --filter nosuch=x' 'events --since x --until 0s' \
+    'container prune -f --filter nosuch=x' 'container prune -f --filter until=x' 'volume prune -f --filter nosuch=x' \
+    'network prune -f --filter nosuch=x' 'network prune -f --filter until=x' 'image prune -f --filter nosuch=x' \
+    'volume prune -f --filter until=1h' 'tag busybox UPPER' 'tag nosuch a:1' 'load -i nosuch' 'import nosuch' \
+    'save -o nosuch/x busybox' 'network create none'; do
+    ends $words
+  done
+  for command in history rmi inspect save push 'image inspect' 'image rm' 'volume rm' 'volume inspect' 'network rm' \
+    'network inspect'; do
+    ends $command nosuch
+  done
+  ends load
+  ends tag busybox 'B A D'
+  ends volume create 'b a d'
+  [ "$differences" = 0 ]
+}
+
+@test "the status where a container is not there, or not as it must be" {
+  start_docker
+  differences=0
+  for command in attach diff export inspect kill logs pause port restart rm start 'start -a' stop top unpause wait \
+    'rm -f' 'stats --no-stream' 'update -m 64m'; do
+    ends $command nosuch
+  done
+  ends commit nosuch image
+  ends exec nosuch true
+  ends exec -d nosuch true
+  ends cp nosuch:/etc/passwd .
+  ends cp docker.log nosuch:/
+  ends rename nosuch other
+  ends network connect bridge nosuch
+  ends network disconnect bridge nosuch
+  ends create --name taken --network none busybox sleep 1000
+  ends create --name taken --network none busybox true
+  ends create --name other --pull never nosuch true
+  ends run --name taken --network none busybox true
+  ends run -d --name taken --network none busybox true
+  both inspect --format '{{.Name}} {{.Config.Labels.nosuch}}' taken nosuch
+  for command in 'exec taken true' 'kill taken' 'pause taken' 'unpause taken' 'attach taken' 'top taken' 'port taken' \
+    'port taken 80' 'logs taken' 'stop taken' 'cp taken:/nosuch .' 'cp taken:/etc/passwd nosuch/nosuch' \
+    'cp taken:/etc taken:/tmp' 'kill -s NOSUCH taken' 'kill -s 99 taken' 'rename taken taken' 'rmi busybox' \
+    'update --restart sometimes taken' 'inspect --format {{.Nosuch}} taken' 'start taken' 'cp taken:/etc/passwd /nosuch/x' \
+    'top taken -o nosuch' 'network connect nosuch taken' 'rm taken'; do
+    ends $command
+  done
+  ends rename taken 'b a d'
+  ends exec -it taken true
+  ends exec -e '' taken true
+  both rm -f nosuch taken
+  ends wait taken
+  [ "$differences" = 0 ]
+}
+
+# What docker takes and wb refuses, or refuses in other words, is not here: -v :/x, a host name with blanks, an unknown
+# --pull and a weight that this kernel has no controller for are errors of ours; 127 for a device or a cidfile, because
+# of the words "no such file" in the message, and 1 for --detach-keys and -d -a, are docker's alone; more CPUs than
+# there are is for the kernel to say, which takes it. exec ends as run does: 127 for a program that is not there, and
+# 125 for a user, where this docker has 126 for all.
+@test "the status where run refuses" {
+  start_docker
+  differences=0
+  for flags in '-m x' '-m 1k' '--cpus x' '--cpuset-cpus 1000' '--memory-swap 1m' '-m 64m --memory-swap 32m' \
+    '--pids-limit x' '--ulimit x' '--ulimit nofile=2:1' '--user a:b:c' '--user nosuch' '--workdir relative' \
+    '-v a:b:c:d' '-v /:/' '--mount type=nosuch,target=/x' '--mount type=bind,target=/x' '--mount nosuch' \
+    '--tmpfs relative' '--tmpfs /x:nosuch' '--cap-add NOSUCH' '--security-opt nosuch' '--security-opt seccomp=/nosuch' \
+    '--sysctl nosuch' '--sysctl kernel.nosuch=1' '--restart sometimes' '--restart no:3' '--env-file nosuch' \
+    '--label-file nosuch' '--add-host x' '--dns x' '--name /' '--log-opt nosuch=1' '--log-opt max-size=x' \
+    '--stop-timeout x' '--shm-size x' '--ipc nosuch' '--pid nosuch' '--uts nosuch' '--userns nosuch' \
+    '--cgroupns nosuch' '--platform nosuch' '--oom-score-adj 2000' '-a nosuch' '-p x' '-p 1:2:3:4' '--expose x' \
+    '--ip x' '--mac-address x' '--health-interval x' '--health-retries -1' '--device-read-bps /nosuch:1m' \
+    '--isolation nosuch' '--network nosuch' '--network container:nosuch' '--pid container:nosuch' \
+    '--volumes-from nosuch'; do
+    ends run --rm --network none $flags busybox true
+  done
+  ends run --rm --network none -v 'b a d:/x' busybox true
+  ends run --rm --network none --name 'b a d' busybox true
+  ends run --rm --network none -e '' busybox true
+  ends run --rm --network none BAD true
+  ends run --rm --network none 'b a d' true
+  ends run -d --rm --network none busybox nosuch
+  ends run -it --rm --network none busybox true
+  [ "$differences" = 0 ]
+}

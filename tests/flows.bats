@@ -178,7 +178,7 @@ run" ]
   must_fail 1 wb stop nosuch
   must_fail 1 wb rm taken
   wb rm -f taken
-  must_fail 125 wb frobnicate
+  must_fail 1 wb frobnicate
 }
 
 @test "without root: one clear line" {

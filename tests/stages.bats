@@ -148,7 +148,7 @@ by_hand () {
   must_fail 1 wb run --break after:wb-netns --name gone busybox true
   [ -z "$(wb ps -aq)" ]
   by_hand 'jq ".linux.resources.memory.limit = \"much\"" "$WB_DOC" >new; mv new "$WB_DOC"'
-  must_fail 1 wb run --break before:wb-cgroup --name gone busybox true
+  must_fail 125 wb run --break before:wb-cgroup --name gone busybox true
   [ -z "$(wb ps -aq)" ]
 }
 

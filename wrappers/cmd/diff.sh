@@ -7,10 +7,12 @@ options=
 while [ $# -gt 1 ]; do
     case $1 in
     --json) options=$1 ;;
+    -*) wb_usage "unknown flag $1" ;;
     *) wb_usage 'name one container' ;;
     esac
     shift
 done
+case ${1-} in -*) wb_usage "unknown flag $1" ;; esac
 [ $# -eq 1 ] || wb_usage 'name a container'
 # shellcheck disable=SC2086 # a flag of ours
 wb-state get "$1" | wb-rootfs diff $options

@@ -137,7 +137,7 @@ wb_unknown () {
     else
         printf 'hint: wb help lists the commands\n' >&2
     fi
-    exit 125
+    exit 1
 }
 
 # shellcheck disable=SC2154 # the dispatcher's

@@ -54,7 +54,13 @@ wb_each () {
     return "$status"
 }
 
-# Ends with a usage error of this command, which the dispatcher has named. An unknown flag may be one mistyped.
+# The value of --time; it stands as a word in a list of flags.
+wb_seconds () {
+    case ${1#-} in '' | *[!0-9]*) wb_usage "--time \"$1\": a number of seconds" ;; esac
+}
+
+# Ends with a usage error of this command, which the dispatcher has named: with docker's status, 125 where a flag is
+# wrong, 1 where operands are. An unknown flag may be one mistyped.
 # shellcheck disable=SC2154
 wb_usage () {
     printf 'wb: %s: %s\n' "$command" "$1" >&2
@@ -67,5 +73,6 @@ wb_usage () {
         ;;
     esac
     printf 'hint: wb help %s\n' "$command" >&2
-    exit 125
+    case $1 in 'unknown flag'* | -*) exit 125 ;; esac
+    exit 1
 }

@@ -35,7 +35,10 @@ wb_keep () {
 verb=${1-ls}
 [ $# -eq 0 ] || shift
 case $verb in
-create) wb-ipam -n create "$@" | wb-netns network create --quiet ;;
+create)
+    [ $# -gt 0 ] || wb_usage 'name a network'
+    wb-ipam -n create "$@" | wb-netns network create --quiet
+    ;;
 ls | list) exec wb-netns network list --table "$@" ;;
 inspect) exec wb-netns network inspect "$@" ;;
 rm | remove) exec wb-netns network rm "$@" ;;

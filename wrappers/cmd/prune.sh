@@ -22,7 +22,8 @@ wb_prune () {
             shift
             ;;
         *:--filter=*) wb_prune_filter "${option#*=}" || set -- "$@" --filter "${option#*=}" ;;
-        *) wb_usage "unknown flag $option" ;;
+        *:-*) wb_usage "unknown flag $option" ;;
+        *) wb_usage "prune takes no operand: $option" ;;
         esac
     done
     [ -z "$volumes" ] || [ -z "$age" ] || wb_usage 'volumes have no age: --filter until= and --volumes'

@@ -8,10 +8,14 @@ options=
 while [ $# -gt 0 ]; do
     case $1 in
     -t | --time | --timeout)
-        options="$options --time ${2-}"
+        wb_seconds "${2-}"
+        options="$options --time $2"
         shift
         ;;
-    --time=* | --timeout=*) options="$options --time ${1#*=}" ;;
+    --time=* | --timeout=*)
+        wb_seconds "${1#*=}"
+        options="$options --time ${1#*=}"
+        ;;
     -s | --signal)
         options="$options --signal ${2-}"
         shift

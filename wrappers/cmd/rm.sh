@@ -19,7 +19,10 @@ done
 
 wb_rm () {
     if [ -n "$force" ]; then
-        wb-state get "$1" | wb-monitor stop --time 0 >/dev/null || return
+        # As with docker, what does not exist is told and no failure: it is gone. It is not named as removed.
+        document=$(wb-state get --ignore "$1") || return
+        [ -n "$document" ] || exit 0
+        printf '%s\n' "$document" | wb-monitor stop --time 0 >/dev/null || return
         # A container that was to be removed at its end is gone by now.
         wb-state get "$1" >/dev/null 2>&1 || return 0
     fi

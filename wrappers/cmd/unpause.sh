@@ -1,6 +1,7 @@
 # wb unpause CONTAINER...
 # Let paused containers go on.
 . "$WB_FLOWS/lib.sh"
+case ${1-} in -*) wb_usage "unknown flag $1" ;; esac
 [ $# -gt 0 ] || wb_usage 'name a container'
 
 wb_unpause () {

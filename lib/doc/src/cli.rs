@@ -1,12 +1,15 @@
 //! The command line's edges: how a tool starts, refuses flags, and ends.
 
 use crate::document::Failure;
-use crate::error::Error;
+use crate::error::{self, Error};
 use crate::filter;
 use clap::Parser;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+
+/// Docker's exit status where a flag is wrong.
+const FLAG: u8 = 125;
 
 /// Runs a tool's body; a failure is printed once and becomes the exit status.
 pub fn main(tool: &str, run: impl FnOnce() -> Result<ExitCode, Error>) -> ExitCode {
@@ -16,7 +19,7 @@ pub fn main(tool: &str, run: impl FnOnce() -> Result<ExitCode, Error>) -> ExitCo
     }
 }
 
-/// Reads the command line; ends the program on `--help` (0) and on a usage error (one line, 2).
+/// Reads the command line; ends the program on `--help` (0) and on a usage error (one line, 2; see [`status`]).
 pub fn parse<C: Parser>() -> C {
     C::try_parse().unwrap_or_else(|error| end(&error, false))
 }
@@ -57,10 +60,27 @@ fn end(error: &clap::Error, in_pipe: bool) -> ! {
     eprintln!("hint: {tool} --help");
     let stdout = io::stdout();
     if in_pipe && !stdout.is_terminal() {
-        let mut line = Failure::of_usage(&tool, message).to_line();
+        let mut line = Failure::of_usage(&tool, message, status(error)).to_line();
         line.push(b'\n');
         // Nobody may be reading; the message above has been given.
         stdout.lock().write_all(&line).ok();
     }
-    std::process::exit(2)
+    std::process::exit(status(error).into())
+}
+
+/// The exit status of a usage error: 2, and behind a command of `wb` docker's: 125 for a flag that there is not or a
+/// value that it does not take, 1 for operands too many or too few.
+fn status(error: &clap::Error) -> u8 {
+    if !error::is_behind_wb() {
+        return error::USAGE;
+    }
+    let is_flag = |text: &str| text.starts_with('-');
+    let unknown = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(text)) => is_flag(text),
+        _ => false,
+    };
+    match error.kind() {
+        ErrorKind::UnknownArgument | ErrorKind::InvalidValue | ErrorKind::ValueValidation if unknown => FLAG,
+        _ => error::FAILED,
+    }
 }

@@ -1,6 +1,6 @@
 //! The document: a JSON object whose unknown members and key order survive every tool.
 
-use crate::error::{Context, Error, USAGE};
+use crate::error::{Context, Error};
 use crate::names;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -211,9 +211,9 @@ impl Failure {
     }
 
     /// A document that holds nothing but a failure of the command line.
-    pub fn of_usage(tool: &str, message: &str) -> Document {
+    pub fn of_usage(tool: &str, message: &str, code: u8) -> Document {
         let mut document = Document::default();
-        document.fail(tool, "", &Error::new(message).code(USAGE));
+        document.fail(tool, "", &Error::new(message).code(code));
         document
     }
 }

@@ -8,6 +8,11 @@ pub const FAILED: u8 = 1;
 /// Exit status of a command line or document that makes no sense.
 pub const USAGE: u8 = 2;
 
+/// Whether `wb` has started this tool: then the exit status is what a person expects of docker, not the tool's own.
+pub(crate) fn is_behind_wb() -> bool {
+    std::env::var_os("WB_FLOWS").is_some()
+}
+
 /// A failure with everything a person needs to know, made where the call was made.
 ///
 /// Shown as `object: cause (ERRNO)` in one line; control bytes are escaped.
@@ -25,9 +30,9 @@ impl Error {
         Self { message: message.to_string(), errno: None, code: FAILED, hint: None }
     }
 
-    /// A command line or input that makes no sense; exit status 2.
+    /// A command line or input that makes no sense; exit status 2, behind a command of `wb` 1 as with docker.
     pub fn usage(message: impl Display) -> Self {
-        Self::new(message).code(USAGE)
+        Self::new(message).code(if is_behind_wb() { FAILED } else { USAGE })
     }
 
     /// A failed system call on `object`.

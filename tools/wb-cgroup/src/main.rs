@@ -110,7 +110,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Error> {
     };
     match &cli.verb {
         Verb::Create { vacant, also, limits } => filter(Filter::doing(TOOL, "create"), &mut |document| {
-            context.create(document, limits, *vacant, also)
+            wb_doc::at_birth(document, |document| context.create(document, limits, *vacant, also))
         }),
         Verb::Set(flags) => filter(Filter::doing(TOOL, "set"), &mut |document| context.set(document, flags)),
         Verb::Enter { name, command } => context.enter(name, command),

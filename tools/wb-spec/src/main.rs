@@ -49,6 +49,11 @@ fn main() -> ExitCode {
     }
 }
 
+/// As [`refused`], of `update`: behind `wb` alone, whose status for a wrong flag this is.
+fn flag_refused(error: Error) -> Error {
+    if std::env::var_os("WB_FLOWS").is_some() { refused(error) } else { error }
+}
+
 /// The exit status of a refused command line is docker's: 125, wb itself failed before the command.
 fn refused(error: Error) -> Error {
     if error.exit_code() <= 2 { error.code(125) } else { error }

@@ -11,7 +11,8 @@ const USAGE: &str = "[-n] update [FLAGS] [CONTAINER...]";
 
 /// The verb.
 pub fn main(words: impl Iterator<Item = std::ffi::OsString>, named: bool) -> ExitCode {
-    let given = match flags::parse(crate::table::TABLE, UPDATE, words).and_then(|given| check(given, named)) {
+    let parsed = flags::parse(crate::table::TABLE, UPDATE, words).map_err(crate::flag_refused);
+    let given = match parsed.and_then(|given| check(given, named)) {
         Ok(given) if given.on("help") => return help::of_verb(UPDATE, USAGE),
         Ok(given) => given,
         Err(error) => {

@@ -19,6 +19,9 @@ pub struct GetArgs {
     /// Print what this template says, with docker's names or the document's
     #[arg(short, long, value_name = "TEMPLATE")]
     format: Option<String>,
+    /// Report a container that does not exist, and go on as if it had not been named
+    #[arg(long)]
+    ignore: bool,
     /// Refuse a container that runs, and note that the caller is about to work on it
     #[arg(long)]
     not_running: bool,
@@ -55,6 +58,9 @@ pub fn get(place: &Place, args: &GetArgs, input: &FilterArgs) -> ExitCode {
             Ok(document) => found.push(document),
             Err(error) => {
                 filter.report(&error);
+                if args.ignore && error.to_string().starts_with("no such container") {
+                    continue;
+                }
                 if code == 0 {
                     code = error.exit_code().max(1);
                 }
