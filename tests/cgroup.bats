@@ -111,6 +111,21 @@ is_v2 () { [ -e /sys/fs/cgroup/cgroup.controllers ]; }
   kill -9 "$pid"
   wait "$pid" || true
   goes_on
+  # Its watcher killed, the command goes on, and the cgroup after it.
+  for victims in 1 2; do
+    wb-cgroup freeze --doc a.json -- sleep 60 &
+    pid=$!
+    eventually 5 grep -q sleep "/proc/$pid/comm"
+    watchers=$(pgrep -P "$pid" | paste -sd' ')
+    [ "$(wc -w <<<"$watchers")" = 2 ]
+    kill -9 "$(cut -d' ' -f"$victims" <<<"$watchers")"
+    before=$(stat -c %s ticks)
+    sleep 0.2
+    [ "$(stat -c %s ticks)" = "$before" ]
+    kill -9 "$pid"
+    wait "$pid" || true
+    goes_on
+  done
   must_fail 127 wb-cgroup freeze --doc a.json -- /no/such/program
   [ "$stderr" = "wb-cgroup: freeze: /no/such/program: No such file or directory (ENOENT)" ]
   goes_on
