@@ -193,6 +193,28 @@ hint: remove the container first, or use -f to take only the name away" ]
   [ "$(blobs)" = 0 ]
 }
 
+@test "load reads a layer once: it is unpacked while it is stored" {
+  make_busybox_image
+  wb-image save --format oci busybox -o gzip.tar
+  skopeo copy -q oci-archive:gzip.tar docker-archive:plain.tar:plain:1
+  # Another platform's layer, a compressed blob that is none, and an index that knows nothing of either.
+  mkdir strange && tar -xf gzip.tar -C strange
+  mkdir other && echo x >other/x && tar -C other -cf stray .
+  gzip -c <<<text >text.gz
+  for file in stray text.gz; do cp "$file" "strange/blobs/sha256/$(sha256sum <"$file" | cut -d' ' -f1)"; done
+  tar -C strange -cf strange.tar .
+  for archive in gzip.tar strange.tar plain.tar; do
+    rm -rf "$WB_ROOT"
+    strace -f -qq -y -e trace=read,pread64,readv,sendfile,splice,copy_file_range -o reads wb-image load -q -i "$archive" >/dev/null
+    [ "$(layers | wc -l)" = 1 ]
+    # Of what lies in the store only small files are read, and of a layer how it begins.
+    awk -v blobs="$WB_ROOT/images/blobs/" 'index($0, blobs) && !/^[0-9]+ +write/ { sub(/.* = /, ""); sum += $0 }
+      END { exit !(sum < 20000) }' reads
+    grep -q "<$PWD/$archive>" reads
+    diff <(ls "$WB_ROOT/layers/sha256") <(wb-image inspect "$(wb-image list --json | jq -r '.[0].names[0] // .[0].id')" | jq -r '.[0].RootFS.Layers[][7:]')
+  done
+}
+
 @test "archives that are broken or hostile: one clear line, the store as before" {
   make_busybox_image
   wb-image save busybox -o good.tar

@@ -75,6 +75,34 @@ pub fn store(store: &ImageStore, source: impl Read, limits: &[String]) -> Result
     Ok(Layer { blob: Descriptor::new(media_type, digest, size), diff_id })
 }
 
+/// Stores the blob `expected`, as it is; what looks like a layer is unpacked at the same time. Returns its diff id then.
+///
+/// Whether it is one, and of which image, an archive says at its end only. So one that cannot be done is a blob
+/// and nothing else; if it turns out to be a layer all the same, unpacking it says what is wrong.
+pub fn keep(
+    store: &ImageStore,
+    mut source: impl Read,
+    expected: &Descriptor,
+    limits: &[String],
+) -> Result<Option<Digest>, Error> {
+    let mut blob = store.blob_writer()?;
+    let start = fill(&mut source)?;
+    let is_tar = start.get(257..262) == Some(b"ustar".as_slice());
+    let is_layer = is_tar || !matches!(Wrapping::of(&start), Ok(Wrapping::Plain) | Err(_));
+    let mut source = Tee { source: io::Cursor::new(start).chain(source), blob: &mut blob };
+    let mut done = None;
+    // What is there already may well be unpacked too.
+    if is_layer && !store.has_blob(expected) {
+        let mut unpacker = Unpacker::start(&["--store"], limits)?;
+        let copied = unwrap(BufReader::with_capacity(CHUNK_BYTES, &mut source), &mut unpacker);
+        done = unpacker.conclude(copied).ok();
+    }
+    // What follows the layer, or all of it.
+    io::copy(&mut source, &mut io::sink()).context(|| "read")?;
+    blob.commit(Some(expected))?;
+    done.map(|printed| Digest::parse(printed.trim())).transpose()
+}
+
 /// The first few bytes.
 fn fill(source: &mut impl Read) -> Result<Vec<u8>, Error> {
     let mut start = Vec::new();

@@ -47,13 +47,14 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
     let loaded =
         read(args, &store, &limits).and_then(|archive| load(&place, &store, &archive, &platform, &limits));
     drop(hold);
-    let loaded = loaded.inspect_err(|_| {
-        // The blobs of a refused archive belong to nobody. Where this cannot be done now, gc does it.
+    // The blobs of a refused archive belong to nobody, nor do layers of another platform.
+    if loaded.as_ref().map_or(true, |loaded| loaded.has_strays) {
+        // Where this cannot be done now, gc does it.
         if let Ok(Some(alone)) = store.try_alone() {
             crate::gc::sweep(&place, &store, &alone).ok();
         }
-    })?;
-    for line in loaded {
+    }
+    for line in loaded?.lines {
         let line = if args.quiet { line.split_once(": ").map_or(&*line, |(_, name)| name) } else { &line };
         out::line(line)?;
     }
@@ -84,6 +85,13 @@ fn read(args: &Args, store: &ImageStore, limits: &[String]) -> Result<Archive, E
     }
 }
 
+/// What became of an archive.
+struct Loaded {
+    lines: Vec<String>,
+    /// Whether layers were unpacked that no image of it has.
+    has_strays: bool,
+}
+
 /// Puts all images of the archive into the index; all of them or, on the first failure, none.
 fn load(
     place: &Place,
@@ -91,7 +99,7 @@ fn load(
     archive: &Archive,
     platform: &Platform,
     limits: &[String],
-) -> Result<Vec<String>, Error> {
+) -> Result<Loaded, Error> {
     // docker's list first: where both are there it has the names docker shows.
     let images = if let Some(list) = archive.small("manifest.json") {
         from_docker(store, archive, list)?
@@ -106,9 +114,13 @@ fn load(
     if images.is_empty() {
         return Err(Error::new("no image in the archive"));
     }
+    let mut needed = HashSet::new();
     for image in &images {
-        unpack(place, store, image, limits)?;
+        let config = store.load_config(&image.manifest)?;
+        unpack(place, store, image, &config, limits)?;
+        needed.extend(config.rootfs.diff_ids);
     }
+    let has_strays = archive.unpacked().iter().any(|diff_id| !needed.contains(diff_id));
     let mut lines = Vec::new();
     for image in &images {
         let id = &image.manifest.config.digest;
@@ -121,7 +133,7 @@ fn load(
             lines.push(format!("Loaded image ID: {id}"));
         }
     }
-    Ok(lines)
+    Ok(Loaded { lines, has_strays })
 }
 
 /// An image whose blobs are in the store.
@@ -231,8 +243,13 @@ fn name(text: &str) -> Result<String, Error> {
 }
 
 /// Unpacks what is not unpacked yet; each layer must have the digest the configuration says.
-fn unpack(place: &Place, store: &ImageStore, image: &Found, limits: &[String]) -> Result<(), Error> {
-    let config = store.load_config(&image.manifest)?;
+fn unpack(
+    place: &Place,
+    store: &ImageStore,
+    image: &Found,
+    config: &ImageConfig,
+    limits: &[String],
+) -> Result<(), Error> {
     let mut done = HashSet::new();
     for (diff_id, blob) in config.rootfs.diff_ids.iter().zip(&image.manifest.layers) {
         if !done.insert(diff_id) || wb_store::layer::is_whole(&place.layers(), diff_id.hex()) {

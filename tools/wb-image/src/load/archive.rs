@@ -18,6 +18,8 @@ const MAX_ENTRIES: usize = 100_000;
 pub struct Archive {
     small: HashMap<String, Vec<u8>>,
     blobs: HashMap<Digest, u64>,
+    /// What was unpacked on the way.
+    unpacked: Vec<Digest>,
     /// docker's older layers, `<id>/layer.tar`, each with an `<id>/json`.
     layers: HashMap<String, layer::Layer>,
     /// Symbolic and hard links: docker writes a layer that two images share only once.
@@ -57,9 +59,8 @@ impl Archive {
                 let digest = Digest::from_hex(hex)?;
                 let descriptor = Descriptor::new("", digest.clone(), size);
                 // The same digest twice is read twice: both must be what they say.
-                let mut blob = store.blob_writer()?;
-                std::io::copy(&mut entry, &mut blob).context(shown)?;
-                blob.commit(Some(&descriptor))?;
+                let unpacked = layer::keep(store, &mut entry, &descriptor, limits);
+                archive.unpacked.extend(unpacked.map_err(|error| error.within(shown()))?);
                 archive.blobs.insert(digest, size);
             } else if has_ending(&path, "tar") {
                 let layer = layer::store(store, &mut entry, limits).map_err(|error| error.within(shown()))?;
@@ -75,6 +76,11 @@ impl Archive {
             }
         }
         Ok(archive)
+    }
+
+    /// The layers that were unpacked on the way, whosever they are.
+    pub fn unpacked(&self) -> &[Digest] {
+        &self.unpacked
     }
 
     /// A small file.
