@@ -12,7 +12,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use wb_doc::{Context, Error};
 use wb_store::image::{
-    Descriptor, Digest, Hasher, ImageConfig, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, Manifest, Reference, media,
+    Descriptor, Digest, ImageConfig, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, Manifest, Reference, media,
 };
 
 /// More members than any image has.
@@ -43,9 +43,15 @@ struct Entry {
     layers: Vec<String>,
 }
 
+/// Puts a compressed layer with this diff id into the store; returns its digest.
+type Absorb<'a> = &'a dyn Fn(Part<'_>, &Digest) -> Result<Digest, Error>;
+
 impl DockerArchive {
     /// Finds the image called `name` in the archive; without a name there must be just one.
-    pub fn open(path: &Path, name: Option<&str>) -> Result<Self, Error> {
+    ///
+    /// A compressed layer is put into the store by `absorb`: its digest stands in no archive, and reading it to know
+    /// it would be reading it twice.
+    pub fn open(path: &Path, name: Option<&str>, absorb: Absorb) -> Result<Self, Error> {
         let shown = || path.display().to_string();
         let file = File::open(path).context(shown)?;
         let metadata = file.metadata().context(shown)?;
@@ -66,7 +72,7 @@ impl DockerArchive {
         let entries: Vec<Entry> =
             serde_json::from_slice(&manifest).context(|| format!("{}: manifest.json", shown()))?;
         let entry = choose(entries, name).context(shown)?;
-        let (root, blobs) = assemble(&file, &members, &entry).context(shown)?;
+        let (root, blobs) = assemble(&file, &members, &entry, absorb).context(shown)?;
         let tag = name.map(str::to_owned).or_else(|| entry.repo_tags?.into_iter().next());
         let name = tag.and_then(|tag| Reference::parse(&tag).ok()).map(|reference| reference.normalized());
         Ok(Self { file, name, root, blobs })
@@ -172,7 +178,12 @@ fn read_member(
 type Assembled = ((Descriptor, Vec<u8>), HashMap<Digest, Span>);
 
 /// Makes the manifest that the archive does not have.
-fn assemble(file: &File, members: &HashMap<String, Span>, entry: &Entry) -> Result<Assembled, Error> {
+fn assemble(
+    file: &File,
+    members: &HashMap<String, Span>,
+    entry: &Entry,
+    absorb: Absorb,
+) -> Result<Assembled, Error> {
     let mut blobs = HashMap::new();
     let config = read_member(file, members, &entry.config, MAX_CONFIG_BYTES)?;
     let digest = Digest::of(&config);
@@ -195,8 +206,9 @@ fn assemble(file: &File, members: &HashMap<String, Span>, entry: &Entry) -> Resu
         let mut magic = [0; 2];
         let read = file.read_at(&mut magic, span.offset).context(|| name.clone())?;
         let gzip = read == 2 && magic == [0x1f, 0x8b];
-        // An uncompressed layer's digest is its diff id; a compressed one's is found by reading it.
-        let digest = if gzip { hash(file, span).context(|| name.clone())? } else { diff_id };
+        // An uncompressed layer's digest is its diff id.
+        let part = Part { file, at: span.offset, left: span.size };
+        let digest = if gzip { absorb(part, &diff_id).context(|| name.clone())? } else { diff_id };
         let kind = if gzip { media::OCI_LAYER_GZIP } else { media::OCI_LAYER };
         manifest.layers.push(Descriptor::new(kind, digest.clone(), span.size));
         blobs.insert(digest, span);
@@ -206,21 +218,9 @@ fn assemble(file: &File, members: &HashMap<String, Span>, entry: &Entry) -> Resu
     Ok(((root, bytes), blobs))
 }
 
-fn hash(file: &File, span: Span) -> Result<Digest, Error> {
-    let mut part = Part { file, at: span.offset, left: span.size };
-    let mut hasher = Hasher::new();
-    let mut buffer = vec![0; 256 << 10];
-    loop {
-        match part.read(&mut buffer).context(|| "read")? {
-            0 => return Ok(hasher.finish()),
-            read => hasher.update(&buffer[..read]),
-        }
-    }
-}
-
 /// A part of a file, read without moving the file's own position: several threads read at once.
 #[derive(Debug)]
-struct Part<'a> {
+pub struct Part<'a> {
     file: &'a File,
     at: u64,
     left: u64,

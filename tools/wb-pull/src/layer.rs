@@ -3,7 +3,7 @@
 use crate::source::Source;
 use crate::unpack::{Fed, Unpack};
 use flate2::bufread::MultiGzDecoder;
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use wb_doc::{Context, Error};
 use wb_registry::progress::Bar;
@@ -140,6 +140,45 @@ impl Work<'_> {
         io::copy(tee, &mut io::sink()).map_err(plain)?;
         tee.verify()?;
         held.map_or(Ok(()), Held::release)
+    }
+}
+
+/// Puts a layer into the store of which only the diff id is known, in one pass; returns the digest of its blob.
+pub fn absorb(
+    store: &ImageStore,
+    place: &Place,
+    content: impl Read,
+    diff_id: &Digest,
+    limits: &[String],
+) -> Result<Digest, Error> {
+    let mut writer = store.blob_writer()?;
+    let mut content = BufReader::with_capacity(CHUNK_BYTES, Copied { input: content, writer: &mut writer });
+    if !wb_store::layer::is_whole(&place.layers(), diff_id.hex()) {
+        let compression = compression(content.fill_buf().map_err(plain)?)?;
+        let unpack = Unpack::start(diff_id, limits)?;
+        let mut decoder = Decoder::new(compression, &mut content).map_err(plain)?;
+        match feed(&mut decoder, unpack) {
+            Ok(held) => held.release()?,
+            Err(Unfed::Input(error)) => return Err(plain(error).within("inflating")),
+            Err(Unfed::Unpack(error)) => return Err(error),
+        }
+    }
+    io::copy(&mut content, &mut io::sink()).map_err(plain)?;
+    drop(content);
+    writer.commit(None).map(|(digest, _)| digest)
+}
+
+/// Passes on what is read, and writes it down.
+struct Copied<'a, R> {
+    input: R,
+    writer: &'a mut BlobWriter,
+}
+
+impl<R: Read> Read for Copied<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.input.read(buffer)?;
+        self.writer.write_all(&buffer[..length])?;
+        Ok(length)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::When;
 use crate::docker_archive::DockerArchive;
-use crate::layer::{Layer, Work};
+use crate::layer::{Layer, Work, absorb};
 use crate::oci_layout::OciLayout;
 use crate::source::{Origin, Source};
 use std::collections::VecDeque;
@@ -74,7 +74,9 @@ pub fn pull(place: &Place, wanted: &Wanted) -> Result<Image, Error> {
             (Box::new(layout), name)
         }
         Origin::DockerArchive { file, name } => {
-            let archive = DockerArchive::open(file, name.as_deref())?;
+            let archive = DockerArchive::open(file, name.as_deref(), &|content, diff_id| {
+                absorb(&store, place, content, diff_id, &wanted.limits)
+            })?;
             let name = archive.name();
             (Box::new(archive), name)
         }
