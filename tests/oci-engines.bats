@@ -13,7 +13,10 @@ setup () {
 
 teardown () {
   local file pid name tries
-  if [ -n "${podman:-}" ]; then "${podman[@]}" rm -fa -t 0 >/dev/null 2>&1 || true; fi
+  if [ -n "${podman:-}" ]; then
+    "${podman[@]}" pod rm -fa -t 0 >/dev/null 2>&1 || true
+    "${podman[@]}" rm -fa -t 0 >/dev/null 2>&1 || true
+  fi
   for file in *.pid; do
     [ ! -s "$file" ] || kill "$(cat "$file")" 2>/dev/null || true
   done
@@ -110,6 +113,47 @@ podman_cases () {
   [ "$(within 60 "${p[@]}" "${run[@]}" --rm --network container:one bb readlink /proc/self/ns/net)" = "$(readlink "/proc/$pid/ns/net")" ]
   [ "$(within 60 "${p[@]}" "${run[@]}" --rm --network none --uidmap 0:100000:65536 --gidmap 0:100000:65536 bb sh -c 'id -u; cat /proc/self/uid_map' | tr -s ' ')" = $'0\n 0 100000 65536' ]
   within 60 "${p[@]}" rm -f -t 0 one
+}
+
+# The kinds of namespaces that the process of a container has in common with the pod's first one.
+shared_with_infra () {
+  local kind first
+  first=$("${p[@]}" inspect --format '{{.State.Pid}}' "$("${p[@]}" pod inspect --format '{{.InfraContainerID}}' pod)")
+  for kind in net ipc uts pid mnt; do
+    [ "$(readlink "/proc/$1/ns/$kind")" != "$(readlink "/proc/$first/ns/$kind")" ] || echo "$kind"
+  done
+}
+
+pod_cases () {
+  local p=("${podman[@]}" --runtime "$1")
+  {
+    outcome "${p[@]}" pod create --name pod --infra-image bb --infra-command 'sleep 1000' --network none --share net,ipc,uts,pid \
+      --cgroup-parent "/wb-$WB_MACHINE_HASH"
+    outcome "${p[@]}" run -d --pod pod --name one bb sh -c 'echo shared >/dev/shm/file; exec httpd -f -h /dev/shm'
+    shared_with_infra "$("${p[@]}" inspect --format '{{.State.Pid}}' one)"
+    outcome "${p[@]}" run --rm --pod pod bb sh -c 'hostname; for try in 1 2 3 4 5 6 7 8 9; do
+      wget -q -O - http://127.0.0.1/file && break; sleep 1; done; cat /dev/shm/file; pidof sleep; pidof httpd >/dev/null; echo $?'
+    outcome "${p[@]}" pod pause pod
+    outcome "${p[@]}" inspect --format '{{.State.Status}}' one
+    outcome "${p[@]}" pod unpause pod
+    outcome "${p[@]}" pod stop -t 0 pod
+    outcome "${p[@]}" pod start pod
+    outcome "${p[@]}" exec one cat /dev/shm/file
+    outcome "${p[@]}" pod rm -f -t 0 pod
+    outcome "${p[@]}" ps -aq
+    # Which of two that are killed at once is dead first is chance.
+  } | plain | grep -vx 'level=error msg="container not running"'
+}
+
+@test "podman: a pod of two containers with one network, one /dev/shm, one name and one set of processes, as with runc" {
+  podman_is_here
+  # The container that holds the pod takes no --ulimit.
+  printf '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n' >containers.conf
+  export CONTAINERS_CONF=$WB_SCRATCH/containers.conf
+  compare pod pod_cases "$(command -v runc)" "$oci"
+  [ "$(grep -xE 'net|ipc|uts|pid|mnt' pod.wb | paste -sd' ')" = 'net ipc uts pid' ]
+  # In hierarchies without limits podman leaves what it made for a pod itself, whoever the runtime is.
+  find /sys/fs/cgroup/{systemd,unified}/"wb-$WB_MACHINE_HASH" -mindepth 1 -depth -type d -exec rmdir {} + 2>/dev/null || true
 }
 
 # --- docker ----------------------------------------------------------------------------------------------------------
