@@ -211,6 +211,53 @@ is_settled () {
   [[ $stderr = *frozen* ]]
 }
 
+@test "exec --cgroup: into a cgroup below the container's, of all controllers or of those named" {
+  test -d /sys/fs/cgroup/pids || skip "hardware: cgroup v1"
+  sleeper
+  create one
+  wb-oci start one
+  local pid controller
+  pid=$(pid_of one)
+  own () { awk -F: -v name="$1" '$2 == name { print $3 }' "$2"; }
+  for controller in pids memory; do mkdir "/sys/fs/cgroup/$controller$(own "$controller" "/proc/$pid/cgroup")/below"; done
+  # Whose number is the host's: the container sees its own cgroup as the root.
+  wb-oci exec --detach --pid-file inner --cgroup pids,memory:below one sleep 300 >/dev/null 2>&1 </dev/null
+  for controller in pids memory; do
+    [ "$(own "$controller" "/proc/$(cat inner)/cgroup")" = "$(own "$controller" "/proc/$pid/cgroup")/below" ]
+  done
+  [ "$(own freezer "/proc/$(cat inner)/cgroup")" = "$(own freezer "/proc/$pid/cgroup")" ]
+  wb-oci exec --detach --pid-file inner --cgroup pids:/below one sleep 300 >/dev/null 2>&1 </dev/null
+  [ "$(own pids "/proc/$(cat inner)/cgroup")" = "$(own pids "/proc/$pid/cgroup")/below" ]
+  [ "$(own memory "/proc/$(cat inner)/cgroup")" = "$(own memory "/proc/$pid/cgroup")" ]
+  # Who is below is one of the container's, and goes with it.
+  [ "$(wb-oci ps --format json one | jq length)" = 3 ]
+  must_fail 1 wb-oci exec --cgroup below one true
+  [[ $stderr = *'is missing' ]]
+  must_fail 2 wb-oci exec --cgroup ../below one true
+  wb-oci delete --force one
+  [ ! -e "/proc/$(cat inner)" ]
+}
+
+@test "events: the accounts again and again, to the container's end" {
+  sleeper
+  create one
+  wb-oci start one
+  wb-oci events --interval 50ms one >events 2>events.err </dev/null 3>&- &
+  local watcher=$! status=0
+  three () { [ "$(wc -l <events)" -ge 3 ]; }
+  eventually 20 three
+  kill -0 $watcher
+  wb-oci kill one KILL
+  ended () { ! kill -0 $watcher 2>/dev/null; }
+  eventually 20 ended
+  wait $watcher || status=$?
+  [ "$status" = 0 ] && [ ! -s events.err ]
+  [ "$(jq -r '[.type, .id, (.data.pids.current | type)] | join(" ")' events | sort -u)" = 'stats one number' ]
+  must_fail 1 wb-oci events --interval 50ms one
+  [[ $stderr = *'container not running' ]]
+  must_fail 2 wb-oci events --interval 0s one
+}
+
 @test "update: flags and a file" {
   sleeper
   create one

@@ -320,3 +320,36 @@ reaches () { [ "$(person wb run --rm busybox sh -c 'timeout 5 nc "$@" 2>/dev/nul
   eventually 30 reaches 198.51.100.1 8000 "far 203.0.113.1"
   pgrep -u "$PERSON_UID" -x slirp4netns
 }
+
+@test "wb-oci: a bundle of the user's own, whose root the user is; created, started, entered, deleted" {
+  cp "$(busybox_tar)" "$WB_SCRATCH/home/busybox.tar"
+  person sh -c 'mkdir -p bundle/rootfs && tar -C bundle/rootfs -xf busybox.tar && wb-oci spec --rootless --bundle bundle &&
+    jq ".process.terminal = false | .process.args = [\"sh\", \"-c\", \"id -u; cat /proc/self/uid_map; touch /tmp/mine 2>/dev/null || echo read-only\"]" bundle/config.json >new &&
+    mv new bundle/config.json'
+  person wb-oci run --bundle bundle one </dev/null | tr -s ' ' >out
+  diff out - <<END
+0
+ 0 $PERSON_UID 1
+read-only
+END
+  person sh -c 'jq ".process.args = [\"sleep\", \"300\"]" bundle/config.json >new && mv new bundle/config.json'
+  person wb-oci create --bundle bundle --pid-file pid one >create.out 2>&1 </dev/null 3>&-
+  local pid
+  pid=$(cat "$WB_SCRATCH/home/pid")
+  [ "$(uid_of "$pid" | cut -f1)" = "$PERSON_UID" ]
+  [ "$(readlink "/proc/$pid/ns/user")" != "$(readlink /proc/self/ns/user)" ]
+  [ "$(person wb-oci state one | jq -c '[.status, .pid]')" = "[\"created\",$pid]" ]
+  person wb-oci start one
+  [ "$(person wb-oci state one | jq -r .status)" = running ]
+  [ "$(person wb-oci exec one sh -c 'id -u; readlink /proc/self/ns/pid')" = $'0\n'"$(readlink "/proc/$pid/ns/pid")" ]
+  person wb-oci kill one KILL
+  oci_stopped () { [ "$(person wb-oci state one | jq -r .status)" = stopped ]; }
+  eventually 10 oci_stopped
+  person wb-oci delete one
+  [ -z "$(person wb-oci list -q)" ]
+  # A limit takes a cgroup, which the user has none of: an error, and nothing is made.
+  person sh -c 'jq ".linux.resources.pids.limit = 20" bundle/config.json >new && mv new bundle/config.json'
+  must_fail 1 person wb-oci run --bundle bundle one
+  [[ $stderr = *wb-cgroup* ]]
+  [ -z "$(person wb-oci list -q)" ]
+}

@@ -41,6 +41,17 @@ pub fn open_detached(path: &Path) -> Result<OwnedFd> {
     Ok(program)
 }
 
+/// As [`open_detached`], or a sealed copy in memory where the caller may not make mounts.
+pub fn open_unwritable(path: &Path) -> Result<OwnedFd> {
+    match open_detached(path) {
+        Err(Errno::EPERM) => {
+            let file = nix::fcntl::open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+            crate::memfd::sealed_copy("wb-tool", file)
+        }
+        other => other,
+    }
+}
+
 /// Makes sure that nobody reaches this program's file by `/proc/PID/exe` and writes to it (CVE-2019-5736): it is
 /// executed once more, with the same words, environment and descriptors, through [`open_detached`], or from a sealed
 /// copy in memory where no mount can be made.

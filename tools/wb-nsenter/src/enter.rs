@@ -31,7 +31,7 @@ impl<'a> Next<'a> {
         }
         let name = || format!("exec {}", first.to_string_lossy());
         let path = program::find(first).context(name).map_err(|error| error.code(127))?;
-        let opened = program::open_detached(&path).context(name).map_err(|error| error.code(126))?;
+        let opened = program::open_unwritable(&path).context(name).map_err(|error| error.code(126))?;
         Ok(Self { words, opened: Some(opened) })
     }
 

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use wb_doc::chain::{self, ChainArgs, Report};
 use wb_doc::{Context, Document, Error};
 use wb_sys::attend::Attendant;
+use wb_sys::capability::{self, Set};
 use wb_sys::{clone, fd, proc, process};
 
 const VERB: &str = "run";
@@ -127,7 +128,13 @@ fn start(document: &Document, inherited: &Inherited, next: &[OsString]) -> Resul
 /// has opened them yet.
 fn needs_host(document: &Document, next: &[OsString]) -> bool {
     let enters = next.first().is_some_and(|word| Path::new(word).file_name() == Some("wb-rootfs".as_ref()));
-    enters && document.at("/root/path").is_some() && std::env::var_os(OPENED).is_none()
+    enters && document.at("/root/path").is_some() && std::env::var_os(OPENED).is_none() && may_mount()
+}
+
+/// Without the privilege nothing can be opened beforehand: inside, what belongs to the caller can be reached.
+fn may_mount() -> bool {
+    let wanted = Set::of("CAP_SYS_ADMIN").unwrap_or_default();
+    capability::permitted().is_ok_and(|have| have.contains(wanted))
 }
 
 /// Becomes `wb-rootfs open`, which opens them and comes back to this very command.
