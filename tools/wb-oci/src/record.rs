@@ -1,6 +1,8 @@
 //! What is remembered of a container: its document in a directory of its own, and what the kernel says about it.
 
 use crate::cli::Global;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs;
@@ -184,6 +186,12 @@ impl Directory {
         self.path.join("exec.fifo")
     }
 
+    /// Whether a created container waits there: it has the pipe open, and closes it when it is let go.
+    fn is_waited_on(&self) -> bool {
+        let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        !matches!(nix::fcntl::open(&self.start(), flags, Mode::empty()), Err(Errno::ENOENT | Errno::ENXIO))
+    }
+
     /// What it says after its creation.
     pub fn status(&self) -> PathBuf {
         self.path.join("status.fifo")
@@ -253,7 +261,7 @@ impl Container {
                 Status::Stopped
             };
         }
-        if self.directory.start().exists() {
+        if self.directory.is_waited_on() {
             return Status::Created;
         }
         if self.is_frozen() { Status::Paused } else { Status::Running }

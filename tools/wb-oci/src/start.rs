@@ -48,7 +48,8 @@ pub fn start(place: &Place, id: &str, log: &Log) -> Result<(), Error> {
     started
 }
 
-/// Of two at once one takes the pipe away, and is the one who starts.
+/// Lets it go, and takes the pipe away: of two at once one succeeds in that, and is the one who starts. In this order,
+/// since whoever is killed in between leaves a container that runs, and not one that waits and says it runs.
 fn let_go(directory: &Directory) -> Result<(), Error> {
     let path = directory.start();
     let name = || path.display().to_string();
@@ -58,11 +59,11 @@ fn let_go(directory: &Directory) -> Result<(), Error> {
         Err(Errno::ENOENT | Errno::ENXIO) => return Err(gone()),
         other => other.context(name)?,
     };
+    pipe::write(&fifo, b"!").context(name)?;
     match nix::unistd::unlink(&path) {
-        Err(Errno::ENOENT) => return Err(gone()),
-        other => other.context(name)?,
+        Err(Errno::ENOENT) => Err(gone()),
+        other => other.context(name),
     }
-    pipe::write(&fifo, b"!").context(name).map(drop)
 }
 
 /// Runs the hooks that follow the start of the user's program.

@@ -237,12 +237,13 @@ pub fn start(args: &StartArgs) -> ExitCode {
             Err(Errno::ENOENT | Errno::ENXIO) => return Err(gone()),
             other => other.context(|| path.display().to_string())?,
         };
-        // Of two at once one takes it away, and is the one who starts.
+        pipe::write(&fifo, b"!").context(|| path.display().to_string())?;
+        // Of two at once one takes it away, and is the one who starts. Only now: whoever is killed in between leaves a
+        // container that runs, and not one that nobody can start any more.
         match nix::unistd::unlink(&path) {
             Err(Errno::ENOENT) => return Err(gone()),
             other => other.context(|| path.display().to_string())?,
         }
-        pipe::write(&fifo, b"!").context(|| path.display().to_string())?;
         document.set("/wb/state/status", "running")?;
         document.set("/wb/state/startedAt", format!("{:.9}", jiff::Timestamp::now()))?;
         hooks::run_all(&wb_doc::hooks::of(document, "poststart")?, document, "running", Some(pid))
