@@ -433,6 +433,21 @@ shows () { "${tmux[@]}" capture-pane -p -t t | grep -q -- "$1"; }
   awk '$1 == "Containers" { exit !($2 == 3 && $3 == 1 && $4 ~ /^3(\.[0-9]+)?MB$/) }' df
   awk '$1 == "Local" { exit !($3 == 3 && $4 == 2 && $5 == "1MB") }' df
   wb system df --json | jq -e '.[1].reclaimable > 3000000 and .[0].reclaimable > 100000 and .[0].reclaimable < .[0].size'
+  [ "$(wb system df --format '{{.Type}}={{.TotalCount}}' | tail -n 1)" = 'Local Volumes=3' ]
+  wb system df -v >df
+  [ "$(grep -c ' space usage:$' df)" = 3 ]
+  grep -qE '^busybox +latest +[0-9a-f]{12} .* 3$' df
+  grep -qE '^other +latest +[0-9a-f]{12} .* 0$' df
+  grep -qE '^[0-9a-f]{12} +busybox .* 1 +3(\.[0-9]+)?MB .* ended$' df
+  grep -qE '^gone +1 +1MB$' df
+  grep -qE "^$anonymous +0 +0B$" df
+  # What two images have in common is counted once, and said to be shared.
+  wb commit runs both >/dev/null
+  wb system df -v --json >df
+  jq -e '[.Images[] | select(.Repository != "other")] | length == 2 and all(.[]; .SharedSize > 100000)' df
+  jq -e '.Images[] | select(.Repository == "other") | .SharedSize == 0 and .UniqueSize == .Size' df
+  jq -e '(.Volumes[] | select(.Name == "gone") | .Size) == 1000000 and (.Containers | length) == 3' df
+  wb rmi both >/dev/null
   # Nobody says yes, and nothing happens.
   wb system prune </dev/null 2>warning
   grep -q 'Are you sure you want to continue? \[y/N\]' warning

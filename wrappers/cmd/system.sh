@@ -1,6 +1,8 @@
 # wb system df|prune|info|events [OPTIONS]
 # Say how much of the disk is taken; remove what nobody uses.
+#   -v, --verbose  df: what each image, container and volume takes
 #   --json  df: one JSON array
+#   --format TEMPLATE  df: what a template says of each kind
 #   -a, --all  prune: all images that no container uses
 #   -f, --force  prune: do not ask first
 #   --filter KEY=VALUE  prune: only what matches

@@ -21,7 +21,7 @@ pub use layout::{Alone, DigestLock, Hold, ImageStore};
 pub use lookup::Image;
 pub use manifest::{Body, MAX_LAYERS, media, parse_body, resolve};
 pub use platform::Platform;
-pub use reference::Reference;
+pub use reference::{Reference, familiar};
 pub use types::{
     ContainerConfig, Descriptor, History, ImageConfig, Index, Manifest, REF_NAME, RootFs, SOURCE_DIGEST,
 };

@@ -1,6 +1,7 @@
 //! Images by what people type, and their names as people see them.
 
 use wb_doc::Error;
+pub use wb_store::image::familiar;
 use wb_store::image::{Descriptor, Image, ImageStore, Reference};
 
 /// The index entry `text` names; `no such image` where there is none.
@@ -12,22 +13,6 @@ pub fn find(store: &ImageStore, text: &str) -> Result<Descriptor, Error> {
 pub fn load(store: &ImageStore, text: &str) -> Result<Image, Error> {
     let descriptor = find(store, text)?;
     store.load(&descriptor).map_err(|error| error.within(text))
-}
-
-/// A stored name as people see it, in two parts: `busybox` and `latest`. Parts that are missing are `<none>`.
-pub fn familiar(name: Option<&str>) -> (String, String) {
-    let none = || "<none>".to_owned();
-    let Some(name) = name else { return (none(), none()) };
-    // Another program may have written any name.
-    let Ok(reference) = Reference::parse(name) else { return (name.to_owned(), none()) };
-    let repository = match reference.familiar_repository() {
-        "" => reference.repository(),
-        short => short.to_owned(),
-    };
-    match reference.digest {
-        Some(_) => (repository, none()),
-        None => (repository, reference.tag_or_latest().to_owned()),
-    }
 }
 
 /// A stored name as people see it: `busybox:latest`.

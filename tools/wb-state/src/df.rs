@@ -1,14 +1,17 @@
 //! `wb-state df`: what a place takes of the disk, and how much of that nobody uses.
 
+mod each;
+
 use crate::row::Row;
 use crate::size::bytes_below;
 use crate::{TOOL, table};
 use serde::Serialize;
+use serde_json::Value;
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::ExitCode;
-use wb_doc::{Error, Filter, units};
+use wb_doc::{Error, Filter, Template, units};
 use wb_store::image::{Digest, Image, ImageStore};
 use wb_store::{Place, record};
 
@@ -19,10 +22,16 @@ pub struct DfArgs {
     #[arg(long)]
     json: bool,
     /// Only how many bytes all of it takes
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long, conflicts_with_all = ["json", "verbose"])]
     total: bool,
+    /// What each image, each container and each volume takes
+    #[arg(short, long)]
+    verbose: bool,
+    /// Print what this template says of each kind: .Type, .TotalCount, .Active, .Size, .Reclaimable
+    #[arg(long, value_name = "TEMPLATE", conflicts_with_all = ["json", "total", "verbose", "since"])]
+    format: Option<String>,
     /// Only how much less it takes than these bytes, in words
-    #[arg(long, value_name = "BYTES", conflicts_with_all = ["json", "total"])]
+    #[arg(long, value_name = "BYTES", conflicts_with_all = ["json", "total", "verbose"])]
     since: Option<u64>,
 }
 
@@ -40,9 +49,16 @@ struct Usage {
 /// The verb.
 pub fn df(place: &Place, args: &DfArgs) -> Result<ExitCode, Error> {
     let containers = rows(place)?;
+    if args.verbose {
+        return crate::print(&each::told(place, &containers, args.json)?);
+    }
     let all = [images(place, &containers)?, own_files(place, &containers), volumes(place, &containers)?];
     let total: u64 = all.iter().map(|usage| usage.size).sum();
-    let text = if let Some(before) = args.since {
+    let text = if let Some(format) = &args.format {
+        let template = Template::parse(if format == "json" { "{{json .}}" } else { format })?;
+        let lines = all.iter().map(|usage| Ok(template.render(&usage.named())? + "\n"));
+        lines.collect::<Result<_, Error>>()?
+    } else if let Some(before) = args.since {
         format!("Total reclaimed space: {}\n", units::human_size(before.saturating_sub(total)))
     } else if args.total {
         format!("{total}\n")
@@ -92,10 +108,7 @@ fn images(place: &Place, containers: &[(Row, bool)]) -> Result<Usage, Error> {
         usage.total += 1;
         // One that cannot be read is used by nobody.
         let Ok(image) = store.load(entry) else { continue };
-        let is_used = |row: &Row| {
-            row.wb.image.id == image.id().as_str() || row.wb.image.digest == entry.digest.as_str()
-        };
-        if containers.iter().any(|(row, _)| is_used(row)) {
+        if users_of(&image, containers) > 0 {
             usage.active += 1;
             needed.insert(entry.digest.hex().to_owned());
             needed.extend(parts(&image).map(|digest| digest.hex().to_owned()));
@@ -109,6 +122,12 @@ fn images(place: &Place, containers: &[(Row, bool)]) -> Result<Usage, Error> {
         }
     }
     Ok(usage)
+}
+
+/// How many containers were made from an image.
+fn users_of(image: &Image, containers: &[(Row, bool)]) -> usize {
+    let (id, digest) = (image.id().as_str(), image.descriptor.digest.as_str());
+    containers.iter().filter(|(row, _)| row.wb.image.id == id || row.wb.image.digest == digest).count()
 }
 
 fn parts(image: &Image) -> impl Iterator<Item = &Digest> {
@@ -159,6 +178,13 @@ fn volumes(place: &Place, containers: &[(Row, bool)]) -> Result<Usage, Error> {
 }
 
 impl Usage {
+    /// What `--format` sees, under docker's names.
+    fn named(&self) -> Value {
+        let cells = self.cells();
+        let names = ["Type", "TotalCount", "Active", "Size", "Reclaimable"];
+        names.into_iter().map(str::to_owned).zip(cells.into_iter().map(Value::from)).collect()
+    }
+
     fn cells(&self) -> Vec<String> {
         let percent =
             if self.size == 0 { 0 } else { u128::from(self.reclaimable) * 100 / u128::from(self.size) };

@@ -182,6 +182,22 @@ fn is_port(port: &str) -> bool {
     port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
+/// A stored name as people see it, in two parts: `busybox` and `latest`. Parts that are missing are `<none>`.
+pub fn familiar(name: Option<&str>) -> (String, String) {
+    let none = || "<none>".to_owned();
+    let Some(name) = name else { return (none(), none()) };
+    // Another program may have written any name.
+    let Ok(reference) = Reference::parse(name) else { return (name.to_owned(), none()) };
+    let repository = match reference.familiar_repository() {
+        "" => reference.repository(),
+        short => short.to_owned(),
+    };
+    match reference.digest {
+        Some(_) => (repository, none()),
+        None => (repository, reference.tag_or_latest().to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
