@@ -131,3 +131,22 @@ rmdir 3
 unlinkat 1
 END
 }
+
+@test "a maker that was killed before it knew whom it made: delete --force ends who waits" {
+  create one
+  local pid directory
+  pid=$(pid_of one)
+  directory=$(dirname "$(find "$WB_SCRATCH" -path '*/one/exec.fifo')")
+  # As for a user without a cgroup: neither the process nor the cgroup was written down.
+  jq -c 'del(.wb.state, .wb.cgroup) | .linux.cgroupsPath = "none"' "$directory/config.json" >new
+  mv new "$directory/config.json"
+  has_status one stopped
+  kill -0 "$pid"
+  wb-oci delete --force one
+  ended () { [ ! -e "/proc/$pid" ] || [ "$(awk '$1 == "State:" { print $2 }' "/proc/$pid/status")" = Z ]; }
+  eventually 10 ended
+  nobody_runs_it
+  [ -z "$(wb-oci list -q)" ]
+  # What it was made in is nobody's any more.
+  find /sys/fs/cgroup/*/"wb-$WB_MACHINE_HASH" -mindepth 1 -depth -type d -exec rmdir {} + 2>/dev/null || true
+}

@@ -280,7 +280,7 @@ fn wait_for_start(inherited: &mut Inherited) -> Result<(), Error> {
     }
     let mut byte = [0];
     match start.read(&mut byte).context(|| "wait for the start")? {
-        1 => Ok(()),
+        1 if byte == *b"!" => Ok(()),
         _ => Err(Error::new("given up before the start")),
     }
 }

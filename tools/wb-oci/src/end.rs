@@ -9,7 +9,10 @@ use std::time::{Duration, Instant};
 use wb_doc::{Context, Document, Error};
 use wb_store::lock::Lock;
 use wb_sys::poll::{self, Set};
-use wb_sys::{Errno, proc, process};
+use wb_sys::{Errno, pipe, proc, process};
+
+/// What a created container that is not to be started is told: any byte but the one that starts it.
+const GIVE_UP: &[u8] = b"0";
 
 /// How long a killed process may take to die.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -122,6 +125,9 @@ pub fn delete(place: &Place, args: &DeleteArgs, log: &Log) -> Result<(), Error> 
 pub fn destroy(container: Container, log: &Log) -> Result<(), Error> {
     if let Some(identity) = container.alive() {
         kill_and_wait(identity, &container)?;
+    } else if let Some(fifo) = container.directory.waited_on()? {
+        // Its maker was killed before it knew who waits; without a cgroup nobody else knows.
+        pipe::write(&fifo, GIVE_UP).context(|| "what the container waits on")?;
     }
     let Container { directory, document, cgroups, .. } = container;
     // One whose maker was killed before it knew may have its cgroup; if that is somebody else's, it stays.

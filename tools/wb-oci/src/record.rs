@@ -6,6 +6,7 @@ use nix::sys::stat::Mode;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use wb_doc::{Context, Document, Error};
@@ -186,10 +187,13 @@ impl Directory {
         self.path.join("exec.fifo")
     }
 
-    /// Whether a created container waits there: it has the pipe open, and closes it when it is let go.
-    fn is_waited_on(&self) -> bool {
+    /// The other end of what a created container waits on, while it waits: it closes its own when it is let go.
+    pub fn waited_on(&self) -> Result<Option<OwnedFd>, Error> {
         let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        !matches!(nix::fcntl::open(&self.start(), flags, Mode::empty()), Err(Errno::ENOENT | Errno::ENXIO))
+        match nix::fcntl::open(&self.start(), flags, Mode::empty()) {
+            Err(Errno::ENOENT | Errno::ENXIO) => Ok(None),
+            other => other.map(Some).context(|| self.start().display().to_string()),
+        }
     }
 
     /// What it says after its creation.
@@ -261,7 +265,8 @@ impl Container {
                 Status::Stopped
             };
         }
-        if self.directory.is_waited_on() {
+        // What cannot be opened is there.
+        if !matches!(self.directory.waited_on(), Ok(None)) {
             return Status::Created;
         }
         if self.is_frozen() { Status::Paused } else { Status::Running }

@@ -4,9 +4,7 @@ use crate::chain::{News, Status};
 use crate::log::Log;
 use crate::record::{Directory, Place, Status as Life};
 use crate::{end, tools};
-use nix::fcntl::OFlag;
 use nix::sys::signal::Signal;
-use nix::sys::stat::Mode;
 use wb_doc::{Context, Document, Error};
 use wb_store::lock::Lock;
 use wb_sys::poll::{self, Set};
@@ -54,11 +52,7 @@ fn let_go(directory: &Directory) -> Result<(), Error> {
     let path = directory.start();
     let name = || path.display().to_string();
     let gone = || Error::new("cannot start an already running container");
-    let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    let fifo = match nix::fcntl::open(&path, flags, Mode::empty()) {
-        Err(Errno::ENOENT | Errno::ENXIO) => return Err(gone()),
-        other => other.context(name)?,
-    };
+    let fifo = directory.waited_on()?.ok_or_else(gone)?;
     pipe::write(&fifo, b"!").context(name)?;
     match nix::unistd::unlink(&path) {
         Err(Errno::ENOENT) => Err(gone()),
