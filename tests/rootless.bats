@@ -3,109 +3,7 @@
 
 load lib/common
 load lib/net
-
-setup_file () {
-  # What a user who may not look into the checkout can run.
-  ROOTLESS=$(mktemp -d /tmp/wb-rootless.XXXXXX)
-  PERSON=wbt$$
-  export ROOTLESS PERSON
-  WB_BIN=$(. "$BATS_TEST_DIRNAME/lib/find-bin.bash" && wb_find_bin "$BATS_TEST_DIRNAME/..")
-  mkdir "$ROOTLESS/bin"
-  for tool in "$WB_BIN"/wb-*; do
-    case $tool in *.d) continue ;; esac
-    cp -lL "$tool" "$ROOTLESS/bin/" 2>/dev/null || cp -L "$tool" "$ROOTLESS/bin/"
-  done
-  cp -a "$BATS_TEST_DIRNAME/../wrappers" "$ROOTLESS/"
-  chmod -R a+rX "$ROOTLESS"
-  # Where udev has not opened it to everybody, as it does on a machine that is installed.
-  modprobe tun 2>/dev/null || true
-  mknod -m 666 "$ROOTLESS/tun" c 10 200
-  # Of several tests that add users at the same time one is told to try again.
-  local tries=50
-  until useradd --no-create-home --home-dir "$ROOTLESS" --shell /bin/sh "$PERSON"; do
-    tries=$((tries - 1))
-    [ "$tries" -gt 0 ]
-    sleep 0.2
-  done
-  if ! grep -q "^$PERSON:" /etc/subuid; then
-    usermod --add-subuids 700000-765535 --add-subgids 700000-765535 "$PERSON"
-  fi
-}
-
-teardown_file () {
-  local pid
-  for pid in $(persons_processes); do kill -KILL "$pid" 2>/dev/null || true; done
-  userdel "$PERSON"
-  rm -rf --one-file-system "$ROOTLESS"
-}
-
-setup () {
-  wb_setup
-  PERSON_UID=$(id -u "$PERSON")
-  FIRST=$(grep "^$PERSON:" /etc/subuid | cut -d: -f2)
-  # The user's own places, under the names the user's own tools give them.
-  WB_ROOT=$WB_SCRATCH/data/wb WB_RUN=$WB_SCRATCH/run/wb
-  chmod 711 "$WB_SCRATCH"
-  install -d -m 700 -o "$PERSON" -g "$PERSON" "$WB_SCRATCH/data" "$WB_SCRATCH/run" "$WB_SCRATCH/home"
-  net_setup
-  HIDDEN=
-}
-
-teardown () {
-  local status=0
-  person sh -c 'wb ps -aq | xargs -r wb rm -f' >/dev/null 2>&1 || true
-  person wb-unshare keep --end || status=1
-  eventually 5 nobody_left || {
-    echo "processes of the user: $(ps -o pid,user,args -p "$(persons_processes | paste -sd,)")" >&2
-    status=1
-  }
-  for pid in $(persons_processes); do kill -KILL "$pid" 2>/dev/null || true; done
-  # Locks and the time of the last sweep stay; of containers and of what is kept nothing does.
-  if find "$WB_RUN"/{containers,dns,kept,netns,ports} -type f 2>/dev/null | grep . >&2; then status=1; fi
-  # Root's networks are none of theirs.
-  ip netns del "wbt-web-$WB_MACHINE_HASH" 2>/dev/null || true
-  WB_ROOT=$WB_SCRATCH/root WB_RUN=$WB_SCRATCH/run/none net_teardown
-  wb_teardown || status=1
-  return "$status"
-}
-
-# The user's processes, and those that have one of the user's subordinate ids; a zombie has ended.
-persons_processes () {
-  local file state uid first=${FIRST:-700000}
-  for file in /proc/[0-9]*/status; do
-    state=$(sed -n 's/^State:\t\(.\).*/\1/p' "$file" 2>/dev/null) uid=$(sed -n 's/^Uid:\t\([0-9]*\).*/\1/p' "$file" 2>/dev/null)
-    [ -n "$uid" ] && [ "$state" != Z ] || continue
-    if [ "$uid" = "$(id -u "$PERSON")" ] || { [ "$uid" -ge "$first" ] && [ "$uid" -lt $((first + 65536)) ]; }; then
-      file=${file#/proc/}
-      echo "${file%/status}"
-    fi
-  done
-}
-
-nobody_left () { [ -z "$(persons_processes)" ]; }
-
-# person CMD: as the user, on the test's own host, with no variable of ours; $HIDDEN names programs that are missing.
-person () {
-  nsenter --net="/run/netns/$NET_HOST" unshare --mount --propagation slave sh -c '
-    tun=$1 hidden=$2 empty=$3
-    shift 3
-    mount --bind "$tun" /dev/net/tun
-    for program in $hidden; do mount --bind "$empty" "$(readlink -f "$(command -v "$program")")"; done
-    exec "$@"' sh "$ROOTLESS/tun" "$HIDDEN" "$WB_SCRATCH/machine.before" \
-    setpriv --reuid "$PERSON" --regid "$PERSON" --init-groups --reset-env env -i -C "$WB_SCRATCH/home" \
-    HOME="$WB_SCRATCH/home" XDG_DATA_HOME="$WB_SCRATCH/data" XDG_RUNTIME_DIR="$WB_SCRATCH/run" \
-    PATH="$ROOTLESS/wrappers:$ROOTLESS/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin" WB_BIN="$ROOTLESS/bin" \
-    ${TRACE:+WB_TRACE=1} timeout $((60 * ${WB_TEST_SLOW:-1})) "$@"
-}
-
-# The host's id of what is inside.
-outside_id () { if [ "$1" = 0 ]; then echo "$PERSON_UID"; else echo $((FIRST + $1 - 1)); fi; }
-uid_of () { sed -n 's/^Uid:\t\([0-9]*\).*/\1/p' "/proc/$1/status"; }
-
-images () {
-  cp "$(busybox_tar)" "$WB_SCRATCH/home/busybox.tar"
-  person wb import busybox.tar busybox >/dev/null
-}
+load lib/rootless
 
 # What a container hears at an address. pasta of Debian 12 loses the end of a short connection now and then, so that
 # it is asked again.
@@ -164,6 +62,44 @@ reaches () { [ "$(person wb run --rm busybox sh -c 'timeout 5 nc "$@" 2>/dev/nul
   [ "$output" = $'g\ngone' ]
   skopeo inspect --raw "oci:$WB_ROOT/images:$(jq -r '.manifests[].annotations["org.opencontainers.image.ref.name"] | select(. != null)' \
     "$WB_ROOT/images/index.json" | grep second)" | jq -e '.layers | length == 3'
+}
+
+@test "a user pulls from a registry, commits what runs, pushes it, and it is the same" {
+  require_program docker-registry
+  images
+  # The host's own loopback, which the user's tools reach and the containers do not.
+  printf '%s\n' 'version: 0.1' 'log: {level: error}' "storage: {filesystem: {rootdirectory: $WB_SCRATCH/registry}}" \
+    'http: {addr: "127.0.0.1:5000"}' >registry.yml
+  nsenter --net="/run/netns/$NET_HOST" docker-registry serve registry.yml >registry.log 2>&1 3>&- &
+  registry=$!
+  answers () { host python3 -c 'import urllib.request as r; r.urlopen("http://127.0.0.1:5000/v2/")' 2>/dev/null; }
+  eventually 20 answers
+  person wb tag busybox 127.0.0.1:5000/some/box:1
+  person wb push -q 127.0.0.1:5000/some/box:1
+  person wb rmi -f busybox 127.0.0.1:5000/some/box:1 >/dev/null
+  [ -z "$(find "$WB_ROOT/layers/sha256" -mindepth 1)" ]
+  # The first use pulls it.
+  person wb run -d --name c --net none 127.0.0.1:5000/some/box:1 sh -c 'echo made >/made; sleep 1000' >/dev/null
+  made () { person wb exec c cat /made; }
+  eventually 10 made
+  # Nothing is delegated to this user, so that nothing stops the container: said, and refused only where it was asked for.
+  must_fail 1 person wb commit --pause c 127.0.0.1:5000/some/box:2
+  [ "${stderr%%$'\n'*}" = "wb-cgroup: freeze: the container has no cgroup" ]
+  run --separate-stderr -0 person wb commit c 127.0.0.1:5000/some/box:2
+  [ "$stderr" = "wb-cgroup: freeze: warning: the container runs on meanwhile: the container has no cgroup" ]
+  [[ $output =~ ^sha256:[0-9a-f]{64}$ ]]
+  [ "$(person wb exec c cat /made)" = made ]
+  person wb push -q 127.0.0.1:5000/some/box:2
+  person wb rm -f c >/dev/null
+  person wb rmi -f 127.0.0.1:5000/some/box:1 127.0.0.1:5000/some/box:2 >/dev/null
+  person wb pull -q 127.0.0.1:5000/some/box:2 >/dev/null
+  [ "$(person wb run --rm --net none 127.0.0.1:5000/some/box:2 cat /made)" = made ]
+  # What is in the store is the user's, and so is what another program reads of the registry.
+  [ -z "$(find "$WB_ROOT" ! -uid "$PERSON_UID" ! -path '*/layers/*')" ]
+  diff <(host skopeo inspect --raw --tls-verify=false docker://127.0.0.1:5000/some/box:2 | jq -S .layers) \
+    <(skopeo inspect --raw "oci:$WB_ROOT/images:127.0.0.1:5000/some/box:2" | jq -S .layers)
+  kill "$registry"
+  wait "$registry" || true
 }
 
 @test "two first calls at once make one keeper, and another takes its place when it is killed" {
@@ -267,24 +203,6 @@ reaches () { [ "$(person wb run --rm busybox sh -c 'timeout 5 nc "$@" 2>/dev/nul
   must_fail 1 person wb run --rm --net none -m 64m busybox true
   [ "${stderr%%$'\n'*}" = "wb-cgroup: create: a limit on memory: no cgroup is delegated to this user" ]
   person wb run --rm --net none busybox true
-}
-
-@test "a delegated cgroup holds the user's limits" {
-  require_hardware '[ "$(stat -f -c %T /sys/fs/cgroup)" = cgroup2fs ]' "the controllers are not in cgroup v2"
-  images
-  group=/sys/fs/cgroup/wbt-$PERSON
-  grep -qw memory /sys/fs/cgroup/cgroup.subtree_control || echo '+memory +pids +cpu' >/sys/fs/cgroup/cgroup.subtree_control
-  mkdir -p "$group/shell"
-  chown "$PERSON" "$group" "$group/cgroup.procs" "$group/cgroup.subtree_control" "$group/shell" "$group/shell/cgroup.procs"
-  delegated () { (echo "$BASHPID" >"$group/shell/cgroup.procs" && person "$@"); }
-  id=$(delegated wb run -d --name c --net none -m 64m --pids-limit 50 busybox sleep 1000)
-  found=$(find "$group" -name "$id")
-  [ "$(cat "$found/memory.max"):$(cat "$found/pids.max")" = 67108864:50 ]
-  grep -qx "$(person wb inspect --format '{{.State.Pid}}' c)" "$found/cgroup.procs"
-  # From a shell that is elsewhere it is the same container.
-  person wb rm -f c
-  [ ! -d "$found" ]
-  rmdir "$group/shell" "$group"
 }
 
 @test "a user without subordinate ids has root, and is told how to get more" {

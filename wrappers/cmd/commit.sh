@@ -5,7 +5,7 @@
 . "$WB_FLOWS/lib.sh"
 
 # The flags go to wb-image as they are; CONTAINER is the first operand, NAME the second.
-pause=true
+pause=--where-possible
 container=
 count=$#
 while [ "$count" -gt 0 ]; do
@@ -13,7 +13,7 @@ while [ "$count" -gt 0 ]; do
     shift
     count=$((count - 1))
     case $word in
-    -p | --pause | --pause=true) ;;
+    -p | --pause | --pause=true) pause='' ;;
     --pause=false) pause=false ;;
     -a | -m | -c | --author | --message | --change)
         [ "$count" -gt 0 ] || wb_usage "$word needs a value"
@@ -27,9 +27,9 @@ while [ "$count" -gt 0 ]; do
 done
 [ -n "$container" ] || wb_usage 'name a container'
 
-if [ "$pause" = true ] && wb-state get --running "$container" >/dev/null 2>&1; then
+if [ "$pause" != false ] && wb-state get --running "$container" >/dev/null 2>&1; then
     # $(...) ends when the container goes on again, which it does however this ends.
-    image=$(wb-state get "$container" | wb-cgroup freeze -- wb-image commit --container "$container" "$@")
+    image=$(wb-state get "$container" | wb-cgroup freeze ${pause:+"$pause"} -- wb-image commit --container "$container" "$@")
     printf '%s\n' "$image"
 else
     exec wb-image commit --container "$container" "$@"

@@ -46,9 +46,14 @@ pub fn freeze(group: &Group, is_paused: &dyn Fn() -> bool, command: &[OsString])
     })
     .context(|| "fork")?;
     end::freeze(group, true)?;
+    Err(run(command))
+}
+
+/// Becomes the command; returns only the failure.
+pub fn run(command: &[OsString]) -> Error {
     let errno = process::exec(command, "the command runs while the cgroup stands still");
     let code = if errno == Errno::ENOENT { 127 } else { 126 };
-    Err(Error::errno(command[0].to_string_lossy(), errno).code(code))
+    Error::errno(command[0].to_string_lossy(), errno).code(code)
 }
 
 /// What is meant for the command, from a terminal or from whoever ends a service, must not end its watcher.

@@ -80,6 +80,9 @@ enum Verb {
     Events,
     /// Stop every process; with a COMMAND, become that, and let them go on when it has ended
     Freeze {
+        /// Where an ordinary user's container has no cgroup, say so, and run the command all the same
+        #[arg(long)]
+        where_possible: bool,
         /// The command and its arguments
         #[arg(last = true)]
         command: Vec<OsString>,
@@ -130,7 +133,9 @@ fn run(cli: &Cli) -> Result<ExitCode, Error> {
             context.identify(document)?;
             context.existing(document)
         }),
-        Verb::Freeze { command } if !command.is_empty() => context.freeze_during(&cli.filter, command),
+        Verb::Freeze { command, where_possible } if !command.is_empty() => {
+            context.freeze_during(&cli.filter, command, *where_possible)
+        }
         Verb::Freeze { .. } => filter(Filter::doing(TOOL, "freeze"), &mut |document| {
             end::freeze(&context.existing(document)?, true)
         }),
@@ -230,7 +235,10 @@ impl Context {
             return Ok(());
         }
         let path = self.path(document)?;
-        let resources = document.read::<Resources>("/linux/resources")?.unwrap_or_default();
+        let mut resources = document.read::<Resources>("/linux/resources")?.unwrap_or_default();
+        if delegation::is_needed() && !delegation::is_given(document) {
+            delegation::reduce(&mut resources, Some(&self.hierarchies));
+        }
         let mut writes = plan::plan(&resources, |controller| self.hierarchies.version_of(controller))?;
         let before = self.existing(document)?;
         if let Some(directory) = before.paths.get("devices") {
@@ -264,7 +272,12 @@ impl Context {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn freeze_during(&self, filter: &FilterArgs, command: &[OsString]) -> Result<ExitCode, Error> {
+    fn freeze_during(
+        &self,
+        filter: &FilterArgs,
+        command: &[OsString],
+        where_possible: bool,
+    ) -> Result<ExitCode, Error> {
         let mut document = wb_doc::read_one(filter)?;
         if let Some(failure) = document.failure() {
             // It was reported where it happened.
@@ -272,7 +285,15 @@ impl Context {
         }
         let freeze = |error: Error| error.within("freeze");
         self.identify(&mut document)?;
-        let group = self.existing(&document).map_err(freeze)?;
+        let group = match self.existing(&document) {
+            Err(error) if where_possible && delegation::is_needed() => {
+                let line = format!("{TOOL}: freeze: warning: the container runs on meanwhile: {error}\n");
+                // Advice nobody can read must not stop the work.
+                std::io::stderr().write_all(line.as_bytes()).ok();
+                return Err(freeze(during::run(command)));
+            }
+            group => group.map_err(freeze)?,
+        };
         let id = document.str_at("/wb/id").unwrap_or_default();
         // A container without a record can be paused by nobody.
         let is_paused = || {
