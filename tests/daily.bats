@@ -147,7 +147,7 @@ shows () { "${tmux[@]}" capture-pane -p -t t | grep -q -- "$1"; }
   # What is typed while the client is there goes into the container.
   client_is_gone () { [ "$("${tmux[@]}" display-message -p -t t '#{pane_current_command}')" = sh ]; }
   eventually 5 client_is_gone
-  type_keys 'clear; echo "left-$?"' Enter
+  type_keys 'code=$?; clear; echo "left-$code"' Enter
   eventually 5 shows 'left-0'
   type_keys 'clear; wb attach --detach-keys ctrl-a d' Enter
   sleep 0.3
@@ -155,13 +155,13 @@ shows () { "${tmux[@]}" capture-pane -p -t t | grep -q -- "$1"; }
   eventually 5 shows '^49'
   type_keys C-a
   eventually 5 client_is_gone
-  type_keys 'clear; echo "again-$?"' Enter
+  type_keys 'code=$?; clear; echo "again-$code"' Enter
   eventually 5 shows 'again-0'
   type_keys 'clear; wb exec -it --detach-keys ctrl-e,e d sh' Enter
   eventually 5 shows '/ #'
   type_keys C-e e
   eventually 5 client_is_gone
-  type_keys 'clear; echo "exec-$?"' Enter
+  type_keys 'code=$?; clear; echo "exec-$code"' Enter
   eventually 5 shows 'exec-0'
   [ "$(wb inspect --format '{{.State.Status}}' d)" = running ]
 }
