@@ -65,7 +65,7 @@ teardown () {
 @test "a controller that was not given is refused by name" {
   give pids
   images
-  must_fail 1 delegated wb run --rm --net none -m 64m busybox true
+  must_fail 125 delegated wb run --rm --net none -m 64m busybox true
   [[ $stderr = "wb-cgroup: create: "*memory* ]]
   delegated wb run --rm --net none --pids-limit 50 busybox true
   person wb-unshare keep --end
