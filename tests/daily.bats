@@ -386,6 +386,37 @@ shows () { "${tmux[@]}" capture-pane -p -t t | grep -q -- "$1"; }
   wb ps -a --json | jq -e 'length == 3 and .[1].wb.state.exitCode == 3'
   wb ps -a --no-trunc | grep -q "\"sh -c 'exit 3'\" "
   [ "$(wb container ls -a -q | wc -l)" = 3 ]
+  wb ps -a --format 'table {{.Names}}\t{{.ID}}' | head -n 1 | grep -qE '^NAMES +CONTAINER ID$'
+}
+
+@test "lists of images and networks: filters and formats; inspect of any kind" {
+  [ "$(wb images --format '{{.Repository}} {{.Tag}} {{.ID}}')" = "busybox latest $(wb images -q)" ]
+  wb image ls --format 'table {{.Repository}}\t{{.ID}}' | head -n 1 | grep -qE '^REPOSITORY +IMAGE ID$'
+  wb images --format json | jq -e '.Repository == "busybox" and (.Digest | startswith("sha256:"))'
+  must_fail 1 wb images --format '{{.Nosuch}}'
+  wb network create --subnet 10.213.11.0/24 --label tier=front front >/dev/null
+  wb network create --subnet 10.213.12.0/24 --internal back >/dev/null
+  names () { wb network ls --format '{{.Name}}' "$@" | sort | tr '\n' ' '; }
+  [ "$(names)" = 'back front ' ]
+  [ "$(names --filter name=ron)" = 'front ' ]
+  [ "$(names -f label=tier=front -f driver=bridge)" = 'front ' ]
+  [ "$(names -f driver=macvlan)" = '' ]
+  [ "$(names -f dangling=true --no-trunc)" = 'back front ' ]
+  [ "$(names -f dangling=0)" = '' ]
+  must_fail 1 wb network ls --filter nosuch=x
+  must_fail 1 wb network ls --filter dangling=perhaps
+  [ "$(wb network ls -q -f name=back)" = back ]
+  [ "$(wb network ls --format '{{.Name}} {{.Internal}} {{.Labels.tier}}' | sort)" = $'back true <no value>\nfront false front' ]
+  [ "$(wb network inspect -f '{{range .IPAM.Config}}{{.Subnet}} {{.Gateway}}{{end}}' front)" = '10.213.11.0/24 10.213.11.1' ]
+  wb volume create -l a=b data >/dev/null
+  [ "$(wb inspect --type volume -f '{{.Labels.a}}' data)" = b ]
+  [ "$(wb inspect -f '{{.Name}}' --type=network front)" = front ]
+  [ "$(wb inspect --type image --format '{{.Id}}' busybox | cut -c8-19)" = "$(wb images -q)" ]
+  wb inspect --type image busybox | jq -e '.[0].RepoTags == ["busybox:latest"]'
+  must_fail 1 wb inspect --type volume nosuch
+  must_fail 1 wb inspect --type nosuch data
+  must_fail 125 wb inspect --type
+  wb volume rm data
 }
 
 @test "the rest of a day: create, start, exec, cp, diff, commit, export, import, save, load, tag, rmi" {

@@ -172,6 +172,8 @@ inside () { both run --rm --network none "$@"; }
   both kill dd
   eventually 5 [ "$(wb wait dd)" = 137 ]
   both wait dd
+  both images --format '{{.Repository}} {{.Tag}}'
+  both ps -a --format 'table {{.Names}}\t{{.Image}}\t{{.ID}}' --filter name=nosuch
   both ps -a --filter status=exited --format '{{.Names}} {{.State}}'
   both ps -a --filter exited=137 -q --no-trunc --filter name=nosuch
   both rm dd
@@ -218,7 +220,7 @@ silent () { cat >/dev/null; }
     'events a' 'volume ls a' 'volume create a b' 'network ls a' 'cp a b c' 'cp a b' 'container prune -f a' \
     'volume prune -f a' 'volume nosuch' 'network nosuch' 'system nosuch' 'container nosuch' 'image nosuch' nosuch \
     'stop -t x a' 'restart -t x a' 'logs --since x a' 'ps -n x' 'ps --filter nosuch=x' 'ps --filter exited=x' \
-    'ps --format {{' 'images --filter nosuch=x' 'volume ls --filter nosuch=x' 'events --since x --until 0s' \
+    'ps --format {{' 'images --filter nosuch=x' 'network ls --filter nosuch=x' 'volume ls --filter nosuch=x' 'events --since x --until 0s' \
     'container prune -f --filter nosuch=x' 'container prune -f --filter until=x' 'volume prune -f --filter nosuch=x' \
     'network prune -f --filter nosuch=x' 'network prune -f --filter until=x' 'image prune -f --filter nosuch=x' \
     'volume prune -f --filter until=1h' 'tag busybox UPPER' 'tag nosuch a:1' 'load -i nosuch' 'import nosuch' \
@@ -259,7 +261,7 @@ silent () { cat >/dev/null; }
   for command in 'exec taken true' 'kill taken' 'pause taken' 'unpause taken' 'attach taken' 'top taken' 'port taken' \
     'port taken 80' 'logs taken' 'stop taken' 'cp taken:/nosuch .' 'cp taken:/etc/passwd nosuch/nosuch' \
     'cp taken:/etc taken:/tmp' 'kill -s NOSUCH taken' 'kill -s 99 taken' 'rename taken taken' 'rmi busybox' \
-    'update --restart sometimes taken' 'inspect --format {{.Nosuch}} taken' 'start taken' 'cp taken:/etc/passwd /nosuch/x' \
+    'update --restart sometimes taken' 'inspect --format {{.Nosuch}} taken' 'inspect --type volume taken' 'start taken' 'cp taken:/etc/passwd /nosuch/x' \
     'top taken -o nosuch' 'network connect nosuch taken' 'rm taken'; do
     ends $command
   done

@@ -1,4 +1,4 @@
-# wb images [-q] [--json] [--no-trunc]
+# wb images [-q] [--json] [--format TEMPLATE] [--no-trunc]
 # List images.
 # Options of: wb-image list
 exec wb-image list "$@"

@@ -1,7 +1,10 @@
 # wb network create|ls|inspect|rm|prune|connect|disconnect [OPTIONS] [NAME...]
 # Make, list and remove networks; put running containers on them and take them off.
 #   -f, --force  prune: do not ask first
-#   --filter KEY=VALUE  prune: only those that match
+#   --filter KEY=VALUE  ls, prune: only those that match
+#   --format TEMPLATE  ls, inspect: what a template says of each
+#   -q, --quiet  ls: only names
+#   --json  ls: one JSON array
 # Options of: wb-ipam create
 . "$WB_FLOWS/lib.sh"
 

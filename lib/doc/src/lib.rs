@@ -19,6 +19,7 @@ pub mod oci;
 mod prune;
 pub mod seccomp;
 mod stream;
+pub mod table;
 mod template;
 pub mod units;
 

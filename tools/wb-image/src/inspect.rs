@@ -3,7 +3,7 @@
 use crate::{list, names, out};
 use serde_json::{Value, json};
 use std::process::ExitCode;
-use wb_doc::Error;
+use wb_doc::{Error, table};
 use wb_store::Place;
 use wb_store::image::{Image, ImageStore, Reference, SOURCE_DIGEST};
 
@@ -13,6 +13,9 @@ pub struct Args {
     /// Names, ids, or the first digits of ids
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
+    /// Print what this template says of each, with the names of the array's members
+    #[arg(short, long, value_name = "TEMPLATE")]
+    format: Option<String>,
 }
 
 pub fn run(args: &Args) -> Result<ExitCode, Error> {
@@ -29,7 +32,10 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
             }
         }
     }
-    out::json(&found)?;
+    match &args.format {
+        Some(format) => out::text(&table::formatted(format, "IMAGE", &found)?)?,
+        None => out::json(&found)?,
+    }
     Ok(code)
 }
 

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-use wb_doc::{Error, has_label};
+use wb_doc::{Error, has_label, table};
 use wb_store::Place;
 use wb_store::image::{Digest, Image, ImageStore};
 
@@ -21,6 +21,10 @@ pub struct Args {
     /// One JSON array
     #[arg(long, overrides_with = "table")]
     json: bool,
+    /// Print what this template says of each name: .Repository, .Tag, .ID, .Digest, .CreatedSince, .CreatedAt, .Size; a
+    /// leading "table" gives headings
+    #[arg(long, value_name = "TEMPLATE", conflicts_with_all = ["json", "quiet"])]
+    format: Option<String>,
     /// Only ids
     #[arg(short, long)]
     quiet: bool,
@@ -72,7 +76,10 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
         rows.retain(|row| is_named(&row.image, wanted));
     }
     rows.sort_by(|a, b| (b.created, &a.image.name).cmp(&(a.created, &b.image.name)));
-    if args.json {
+    if let Some(format) = &args.format {
+        let named: Vec<Value> = rows.iter().map(|row| named(row, args.no_trunc)).collect();
+        out::text(&table::formatted(format, "IMAGE", &named)?)?;
+    } else if args.json {
         out::json(&as_json(&rows))?;
     } else if args.quiet {
         let mut seen: Vec<&Digest> = Vec::new();
@@ -157,6 +164,21 @@ fn as_table(rows: &[Row], args: &Args) -> Vec<Vec<String>> {
         table.push(line);
     }
     table
+}
+
+/// What `--format` sees, under docker's names.
+fn named(row: &Row, whole: bool) -> Value {
+    let (repository, tag) = names::familiar(row.image.name.as_deref());
+    let now = Timestamp::now().as_second();
+    json!({
+        "Repository": repository,
+        "Tag": tag,
+        "ID": id(row.image.id(), whole),
+        "Digest": row.image.descriptor.digest,
+        "CreatedAt": row.image.config.created,
+        "CreatedSince": row.created.map_or_else(|| "N/A".into(), |created| out::ago(now - created.as_second())),
+        "Size": out::size(row.size),
+    })
 }
 
 /// One object an image, with all its names.

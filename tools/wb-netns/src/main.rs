@@ -14,6 +14,7 @@ mod dns;
 mod files;
 mod legacy;
 mod link;
+mod listing;
 mod nat;
 mod netns;
 mod network;
@@ -75,9 +76,9 @@ enum NetworkVerb {
     /// Remove all networks that no container is plugged into, but for the default one
     Prune(network::PruneArgs),
     /// Print all networks, one configuration list a line
-    List(network::ListArgs),
+    List(listing::ListArgs),
     /// Print the configuration lists of these networks
-    Inspect(network::Names),
+    Inspect(listing::InspectArgs),
 }
 
 #[derive(Args)]
@@ -186,7 +187,7 @@ fn run() -> Result<ExitCode, Error> {
         }
         Verb::Network(NetworkVerb::Rm(names)) => network::remove(&place, &names),
         Verb::Network(NetworkVerb::Prune(args)) => network::prune(&place, &args),
-        Verb::Network(NetworkVerb::List(args)) => network::list(&place, &args),
-        Verb::Network(NetworkVerb::Inspect(names)) => network::inspect(&place, &names),
+        Verb::Network(NetworkVerb::List(args)) => listing::list(&place, &args),
+        Verb::Network(NetworkVerb::Inspect(args)) => listing::inspect(&place, &args),
     }
 }

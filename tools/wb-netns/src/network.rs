@@ -1,4 +1,4 @@
-//! The verbs on networks: create, rm, list, inspect.
+//! The verbs on networks that change something: create, rm, prune.
 
 use crate::nat::{self, Rules};
 use crate::{link, netns, usage};
@@ -47,7 +47,7 @@ pub struct Names {
 }
 
 impl Names {
-    fn all(&self) -> impl Iterator<Item = &String> {
+    pub fn all(&self) -> impl Iterator<Item = &String> {
         self.names.iter().chain(&self.network)
     }
 }
@@ -57,19 +57,6 @@ pub struct PruneArgs {
     /// Only these: label=KEY[=VALUE], label!=KEY[=VALUE], until=TIME
     #[arg(long = "filter", value_name = "KEY=VALUE")]
     filters: Vec<String>,
-}
-
-#[derive(Args)]
-pub struct ListArgs {
-    /// Print a table
-    #[arg(long)]
-    table: bool,
-    /// Print one JSON array
-    #[arg(long)]
-    json: bool,
-    /// Print the names only
-    #[arg(short, long)]
-    quiet: bool,
 }
 
 /// What IPv4 needs at least (RFC 791), and the most that a link of the kernel takes.
@@ -298,49 +285,6 @@ fn remove_bridge(bridge: &str) -> Result<(), Error> {
         .map_err(|refused| Error::errno(what(), refused.errno))
 }
 
-/// All networks: one configuration list a line, or as the flags say.
-pub fn list(place: &Place, args: &ListArgs) -> Result<ExitCode, Error> {
-    let networks = network::list(place)?;
-    if args.quiet {
-        return lines(networks.into_iter().map(|network| network.name));
-    }
-    if args.json {
-        return lines(json_lines(&[&networks], serde_json::to_string_pretty)?.into_iter());
-    }
-    if args.table {
-        return lines(table(&networks)?.into_iter());
-    }
-    lines(json_lines(&networks, serde_json::to_string)?.into_iter())
-}
-
-fn table(networks: &[Network]) -> Result<Vec<String>, Error> {
-    let mut rows = vec![["NETWORK", "DRIVER", "BRIDGE", "SUBNETS"].map(str::to_owned)];
-    for network in networks {
-        let plugin = network.plugin()?;
-        let subnets = plugin.ipam.sets().into_iter().flatten().map(|range| range.subnet.to_string());
-        let driver = plugin.driver.unwrap_or_else(|| "bridge".into());
-        let driver = if plugin.internal { format!("{driver} (internal)") } else { driver };
-        let link = plugin.bridge.or(plugin.master).unwrap_or_default();
-        rows.push([network.name.clone(), driver, link, subnets.collect::<Vec<_>>().join(", ")]);
-    }
-    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let [a, b, c] = [width(0), width(1), width(2)];
-    Ok(rows
-        .iter()
-        .map(|[name, driver, link, nets]| format!("{name:a$}   {driver:b$}   {link:c$}   {nets}"))
-        .collect())
-}
-
-/// The configuration lists of the networks named, as one JSON array.
-pub fn inspect(place: &Place, names: &Names) -> Result<ExitCode, Error> {
-    let networks = names.all().map(|name| network::load(place, name)).collect::<Result<Vec<_>, _>>()?;
-    lines(json_lines(&[&networks], serde_json::to_string_pretty)?.into_iter())
-}
-
-fn json_lines<T>(items: &[T], to_string: fn(&T) -> serde_json::Result<String>) -> Result<Vec<String>, Error> {
-    items.iter().map(|item| to_string(item).context(|| "writing the list")).collect()
-}
-
 /// The network namespaces, one JSON object a line.
 pub fn list_namespaces() -> Result<ExitCode, Error> {
     let shown = |id: &String| json!({ "id": id, "path": netns::path(id) }).to_string();
@@ -348,7 +292,7 @@ pub fn list_namespaces() -> Result<ExitCode, Error> {
 }
 
 /// Prints lines; a reader who has gone away is no failure.
-fn lines(lines: impl Iterator<Item = String>) -> Result<ExitCode, Error> {
+pub fn lines(lines: impl Iterator<Item = String>) -> Result<ExitCode, Error> {
     let mut out = std::io::stdout().lock();
     for line in lines {
         match writeln!(out, "{line}") {

@@ -2,16 +2,16 @@
 
 mod each;
 
+use crate::TOOL;
 use crate::row::Row;
 use crate::size::bytes_below;
-use crate::{TOOL, table};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::ExitCode;
-use wb_doc::{Error, Filter, Template, units};
+use wb_doc::{Error, Filter, table, units};
 use wb_store::image::{Digest, Image, ImageStore};
 use wb_store::{Place, record};
 
@@ -55,9 +55,7 @@ pub fn df(place: &Place, args: &DfArgs) -> Result<ExitCode, Error> {
     let all = [images(place, &containers)?, own_files(place, &containers), volumes(place, &containers)?];
     let total: u64 = all.iter().map(|usage| usage.size).sum();
     let text = if let Some(format) = &args.format {
-        let template = Template::parse(if format == "json" { "{{json .}}" } else { format })?;
-        let lines = all.iter().map(|usage| Ok(template.render(&usage.named())? + "\n"));
-        lines.collect::<Result<_, Error>>()?
+        table::formatted(format, "", &all.each_ref().map(Usage::named))?
     } else if let Some(before) = args.since {
         format!("Total reclaimed space: {}\n", units::human_size(before.saturating_sub(total)))
     } else if args.total {

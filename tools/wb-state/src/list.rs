@@ -3,12 +3,12 @@
 use crate::row::Row;
 use crate::select::Filters;
 use crate::size::Sizes;
-use crate::{TOOL, docker, table, words};
+use crate::{TOOL, docker, words};
 use jiff::Timestamp;
 use serde_json::Value;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
-use wb_doc::{Context, Document, Error, Filter, Template, names};
+use wb_doc::{Context, Document, Error, Filter, names, table};
 use wb_store::{Place, record};
 
 /// What to list, and how.
@@ -146,43 +146,8 @@ fn formatted<'a>(
     args: &ListArgs,
 ) -> Result<String, Error> {
     let now = Timestamp::now();
-    let (format, as_table) = match format.strip_prefix("table ") {
-        Some(rest) => (rest, true),
-        None => (format, false),
-    };
-    // A shell's quotes leave the tabs between columns as they were typed.
-    let format = format.replace("\\t", "\t").replace("\\n", "\n");
-    let format = if format == "json" { "{{json .}}" } else { &format };
-    let template = Template::parse(format)?;
-    let mut lines = Vec::new();
-    for row in rows {
-        lines.push(template.render(&docker::listed(row, args.no_trunc, now))?);
-    }
-    if !as_table {
-        return Ok(lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect());
-    }
-    let headings: Vec<String> = format.split('\t').map(heading).collect();
-    let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
-    let cells: Vec<Vec<String>> = lines
-        .iter()
-        .map(|line| {
-            let mut cells: Vec<String> = line.split('\t').map(str::to_owned).collect();
-            cells.resize(headings.len(), String::new());
-            cells
-        })
-        .collect();
-    Ok(table::layout(&headings, &cells))
-}
-
-/// `{{.RunningFor}}` as `RUNNING FOR`.
-fn heading(column: &str) -> String {
-    let name: String = column.chars().filter(char::is_ascii_alphanumeric).collect();
-    match name.as_str() {
-        "ID" => "CONTAINER ID".into(),
-        "RunningFor" => "CREATED".into(),
-        "CreatedAt" => "CREATED AT".into(),
-        other => other.to_ascii_uppercase(),
-    }
+    let values: Vec<Value> = rows.map(|row| docker::listed(row, args.no_trunc, now)).collect();
+    table::formatted(format, "CONTAINER", &values)
 }
 
 fn people<'a>(rows: impl Iterator<Item = &'a Row>, args: &ListArgs) -> String {

@@ -16,7 +16,6 @@ mod port;
 mod row;
 mod select;
 mod size;
-mod table;
 mod userns;
 mod volume;
 mod words;

@@ -1,7 +1,7 @@
 //! `wb-state volume`: named directories that outlive containers.
 
 use crate::row::Row;
-use crate::{TOOL, print, table};
+use crate::{TOOL, print};
 use clap::Subcommand;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
@@ -9,7 +9,7 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use wb_doc::{Context, Error, Filter, PruneFilters, Template, has_label, names};
+use wb_doc::{Context, Error, Filter, PruneFilters, has_label, names, table};
 use wb_store::atomic::{self, Durability};
 use wb_store::lock::Lock;
 use wb_store::{Place, record, tree};
@@ -40,7 +40,7 @@ pub enum Verb {
         /// One JSON array
         #[arg(long)]
         json: bool,
-        /// A template with .Name, .Driver, .Mountpoint, .Labels, .CreatedAt, .Scope
+        /// A template with .Name, .Driver, .Mountpoint, .Labels, .CreatedAt, .Scope; a leading "table" gives headings
         #[arg(long, value_name = "TEMPLATE")]
         format: Option<String>,
         /// name=PART, label=KEY[=VALUE], dangling=true|false
@@ -91,7 +91,7 @@ pub fn run(place: &Place, verb: &Verb) -> Result<ExitCode, Error> {
         Verb::Ls { quiet, json, format, filters } => {
             let volumes = choose(place, all(place)?, filters)?;
             if let Some(format) = format {
-                return print(&rendered(format, &volumes)?);
+                return print(&table::formatted(format, "VOLUME", &volumes)?);
             }
             if *json {
                 return print(&pretty(&volumes)?);
@@ -110,7 +110,7 @@ pub fn run(place: &Place, verb: &Verb) -> Result<ExitCode, Error> {
                 Ok(())
             });
             let text = match format {
-                Some(format) => rendered(format, &volumes)?,
+                Some(format) => table::formatted(format, "VOLUME", &volumes)?,
                 None => pretty(&volumes)?,
             };
             let printed = print(&text)?;
@@ -144,11 +144,6 @@ fn each(names: &[String], mut act: impl FnMut(&str) -> Result<(), Error>) -> Exi
 
 fn pretty(volumes: &[Value]) -> Result<String, Error> {
     serde_json::to_string_pretty(volumes).context(|| "volumes").map(|text| text + "\n")
-}
-
-fn rendered(format: &str, volumes: &[Value]) -> Result<String, Error> {
-    let template = Template::parse(if format == "json" { "{{json .}}" } else { format })?;
-    volumes.iter().map(|volume| template.render(volume).map(|line| line + "\n")).collect()
 }
 
 /// A volume that exists stays as it is, as with docker.

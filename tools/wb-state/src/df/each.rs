@@ -1,14 +1,14 @@
 //! `df -v`: what each image, each container and each volume takes.
 
 use super::{layer, users_of};
+use crate::docker;
 use crate::row::Row;
 use crate::size::bytes_below;
-use crate::{docker, table};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use wb_doc::{Context, Error, units};
+use wb_doc::{Context, Error, table, units};
 use wb_store::Place;
 use wb_store::image::{Image, ImageStore, familiar};
 
