@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 """dependencies.py MANIFEST...: the licences, bans and sources of .deny.toml, checked with what cargo itself knows.
 
-cargo-deny checks the same and more; tests/run lint runs it as well where it is installed. Its list of known holes
-lies where these checks do not reach.
+cargo-deny checks the same and more; tests/run lint runs it as well, where it can be fetched.
 """
 import json
 import re
