@@ -480,6 +480,8 @@ END
   refused type
   configure '.linux.devices = [{path: "/dev/null", type: "b", major: 9, minor: 9}]'
   refused /dev/null
+  configure '.linux.devices = [{path: "/dev/x", type: "c", major: 1}]'
+  refused 'major and minor are missing'
 }
 
 @test "config-linux.md, Cgroups Path: absolute, relative, none; systemd's form only by name" {
@@ -532,6 +534,26 @@ END
   refused unified
   configure '.linux.resources = {cpu: {cpus: "99999"}}'
   refused cpuset
+}
+
+@test "config-linux.md, Control groups: what has to name one of two, or keep to a range, is refused where it does not" {
+  script true
+  local bad
+  for bad in '{"blockIO": {"weightDevice": [{"major": 8, "minor": 0}]}}' '{"rdma": {"mlx5_1": {}}}' '{"memory": {"swappiness": 101}}'; do
+    configure '.linux.resources = $bad' --argjson bad "$bad"
+    refused 'config.json: linux.resources.'
+  done
+}
+
+@test "config-linux.md, Mount Label: an error where the kernel has no SELinux, as with runc" {
+  require_hardware 'sh -c "! grep -q selinux /sys/kernel/security/lsm"' 'a kernel without SELinux'
+  require_program runc
+  script true
+  configure '.linux.mountLabel = "system_u:object_r:container_file_t:s0:c1,c2"'
+  refused context
+  must_fail 1 within 30 runc --root "$WB_SCRATCH/runc" run --bundle "$bundle" "wb-$WB_MACHINE_HASH"
+  configure '.linux.mountLabel = ""'
+  run_it one
 }
 
 @test "config-linux.md, Sysctl, Masked Paths, Readonly Paths" {

@@ -1,6 +1,7 @@
 //! What is refused before anything is made: members of config.json that are wrong by the specification, and those
 //! that this runtime does not do. Unknown members are none of its business.
 
+mod resources;
 mod seccomp;
 
 use crate::bundle::Extras;
@@ -18,8 +19,19 @@ use wb_sys::namespace;
 type Check = fn(&Document) -> Result<(), Error>;
 
 /// Every check but those that need more than the document, in the order of the specification.
-const CHECKS: [Check; 10] =
-    [version, root, mounts, process, rlimits, hook_lists, namespaces, mappings, devices, not_done];
+const CHECKS: [Check; 11] = [
+    version,
+    root,
+    mounts,
+    process,
+    rlimits,
+    hook_lists,
+    namespaces,
+    mappings,
+    devices,
+    resources::check,
+    not_done,
+];
 
 /// Checks the whole document.
 pub fn all(document: &Document, extras: Extras, log: &Log) -> Result<(), Error> {
@@ -250,6 +262,11 @@ fn devices(document: &Document) -> Result<(), Error> {
         if !seen.insert(device.path.clone()) {
             return Err(wrong(format!("linux.devices: {} is there twice", device.path)));
         }
+    }
+    let list = document.at("/linux/devices").and_then(Value::as_array);
+    let numbered = |one: &&Value| one["type"] == "p" || (one["major"].is_i64() && one["minor"].is_i64());
+    if let Some(device) = list.into_iter().flatten().find(|one| !numbered(one)) {
+        return Err(wrong(format!("linux.devices: {}: major and minor are missing", device["path"])));
     }
     Ok(())
 }

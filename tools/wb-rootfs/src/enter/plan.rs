@@ -55,6 +55,16 @@ pub struct Planned {
     pub mappings: Option<(Vec<oci::IdMapping>, Vec<oci::IdMapping>)>,
 }
 
+impl Planned {
+    /// `linux.mountLabel`, for a new file system whose files have no labels of their own. A kernel without SELinux
+    /// refuses the option.
+    fn label(&mut self, label: &str) {
+        if matches!(&self.act, Act::New(kind, _) if !["proc", "sysfs", "mqueue"].contains(&kind.as_str())) {
+            self.options.data.push(format!("context={label}"));
+        }
+    }
+}
+
 /// The ways to mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Act {
@@ -78,7 +88,12 @@ impl Plan {
             _ => return Err(no_root()),
         };
         let mounts: Vec<oci::Mount> = document.read("/mounts")?.unwrap_or_default();
-        let mounts: Vec<Planned> = mounts.into_iter().map(Planned::of).collect::<Result<_, _>>()?;
+        let mut mounts: Vec<Planned> = mounts.into_iter().map(Planned::of).collect::<Result<_, _>>()?;
+        if let Some(label) = document.str_at("/linux/mountLabel").filter(|label| !label.is_empty()) {
+            for mount in &mut mounts {
+                mount.label(label);
+            }
+        }
         let namespaces: Vec<oci::Namespace> = document.read("/linux/namespaces")?.unwrap_or_default();
         let root_propagation = match document.str_at("/linux/rootfsPropagation") {
             None | Some("") => (Propagation::Private, true),
