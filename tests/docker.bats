@@ -173,7 +173,8 @@ inside () { both run --rm --network none "$@"; }
   eventually 5 [ "$(wb wait dd)" = 137 ]
   both wait dd
   both images --format '{{.Repository}} {{.Tag}}'
-  both ps -a --format 'table {{.Names}}\t{{.Image}}\t{{.ID}}' --filter name=nosuch
+  # The columns are three blanks apart, not docker's at least ten wide.
+  filter='tr -s [:space:]' both ps -a --format 'table {{.Names}}\t{{.Image}}\t{{.ID}}' --filter name=nosuch
   both ps -a --filter status=exited --format '{{.Names}} {{.State}}'
   both ps -a --filter exited=137 -q --no-trunc --filter name=nosuch
   both rm dd
