@@ -121,6 +121,12 @@ has_v1 () { [ -d /sys/fs/cgroup/memory ]; }
   [ "$(head -n 1 out)" = /made/here ]
   [ "$(tail -n 1 out)" = 'b c' ]
   [ "$(grep -cvE '^(A|PATH|HOME|PWD|SHLVL)=|^/|^b c' out)" = 0 ]
+  # Without a terminal its size is none of the runtime's business.
+  configure '.process.consoleSize = {height: "none"}'
+  run_it one >/dev/null
+  configure '.process.terminal = true'
+  refused process
+  configure '.process.terminal = false | del(.process.consoleSize)'
   configure '.process.cwd = "relative"'
   refused process.cwd
   configure '.process.cwd = "/etc/passwd"'

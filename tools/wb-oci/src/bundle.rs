@@ -31,6 +31,7 @@ pub fn read(directory: &Path, id: &str, extras: Extras, log: &Log) -> Result<Doc
     let mut document = Document::parse(&std::fs::read(&path).context(name)?).context(name)?;
     // Nothing but this program's own words stands there.
     document.remove("/wb");
+    without_console(&mut document);
     check::all(&document, extras, log)?;
     prepare(&mut document, &bundle, id, extras)?;
     let root = PathBuf::from(document.str_at("/root/path").unwrap_or_default());
@@ -38,6 +39,13 @@ pub fn read(directory: &Path, id: &str, extras: Extras, log: &Log) -> Result<Doc
         return Err(Error::errno(format!("root.path {}", root.display()), not_a_directory(&root)));
     }
     Ok(document)
+}
+
+/// "Runtimes MUST ignore `consoleSize` if `terminal` is `false` or unset" (config.md, "Process").
+pub fn without_console(document: &mut Document) {
+    if document.at("/process/terminal") != Some(&Value::Bool(true)) {
+        document.remove("/process/consoleSize");
+    }
 }
 
 fn not_a_directory(path: &Path) -> wb_sys::Errno {

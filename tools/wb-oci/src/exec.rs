@@ -5,7 +5,7 @@ use crate::cli::ExecArgs;
 use crate::listener::Listener;
 use crate::log::Log;
 use crate::record::{Container, Place, Status as Life};
-use crate::{check, console, create};
+use crate::{bundle, check, console, create};
 use serde_json::{Value, json};
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -91,6 +91,7 @@ fn document(container: &Container, args: &ExecArgs) -> Result<Document, Error> {
     if args.tty {
         document.set("/process/terminal", true)?;
     }
+    bundle::without_console(&mut document);
     check::process_is_sound(&document.read::<Process>("/process")?.unwrap_or_default())?;
     document.remove("/process/user/username");
     // The hooks are the container's.
