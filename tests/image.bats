@@ -204,13 +204,14 @@ hint: remove the container first, or use -f to take only the name away" ]
   for file in stray text.gz; do cp "$file" "strange/blobs/sha256/$(sha256sum <"$file" | cut -d' ' -f1)"; done
   tar -C strange -cf strange.tar .
   for archive in gzip.tar strange.tar plain.tar; do
-    rm -rf "$WB_ROOT"
-    strace -f -qq -y -e trace=read,pread64,readv,sendfile,splice,copy_file_range -o reads wb-image load -q -i "$archive" >/dev/null
+    rm -rf "$WB_ROOT" reads.*
+    # A file for each process, in which no call is cut in two.
+    strace -ff -qq -y -e trace=read,pread64,readv,sendfile,splice,copy_file_range -o reads wb-image load -q -i "$archive" >/dev/null
     [ "$(layers | wc -l)" = 1 ]
     # Of what lies in the store only small files are read, and of a layer how it begins.
-    awk -v blobs="$WB_ROOT/images/blobs/" 'index($0, blobs) && !/^[0-9]+ +write/ { sub(/.* = /, ""); sum += $0 }
-      END { exit !(sum < 20000) }' reads
-    grep -q "<$PWD/$archive>" reads
+    cat reads.* | awk -v blobs="$WB_ROOT/images/blobs/" 'index($0, blobs) && / = [0-9]+$/ { sum += $NF }
+      END { exit !(sum < 20000) }'
+    grep -qF "<$PWD/$archive>" reads.*
     diff <(ls "$WB_ROOT/layers/sha256") <(wb-image inspect "$(wb-image list --json | jq -r '.[0].names[0] // .[0].id')" | jq -r '.[0].RootFS.Layers[][7:]')
   done
 }
