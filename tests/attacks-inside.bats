@@ -25,7 +25,7 @@ own_tools () {
 @test "the file of a program that enters is not written through /proc/PID/exe (CVE-2019-5736)" {
   own_tools
   # With CAP_SYS_PTRACE nothing hides the file from it.
-  attacked evil --cap-add SYS_PTRACE -- exe 60
+  attacked evil --cap-add SYS_PTRACE -- exe $((60 * ${WB_TEST_SLOW:-1}))
   local n
   for n in $(seq 30); do
     wb exec evil /attacker call 39 >/dev/null
@@ -45,7 +45,7 @@ own_tools () {
   mkdir bin
   cp "$(command -v nsenter)" bin/
   sha256sum bin/nsenter >sums
-  attacked evil --cap-add SYS_PTRACE -- exe 60
+  attacked evil --cap-add SYS_PTRACE -- exe $((60 * ${WB_TEST_SLOW:-1}))
   local n
   for n in $(seq 100); do
     bin/nsenter -t "$(wb inspect evil | jq '.[0].wb.state.pid')" -m -p -n -- /attacker call 39 >/dev/null 2>&1 || true
@@ -56,7 +56,7 @@ own_tools () {
 }
 
 @test "what enters can neither be looked into nor be used as a way out (CVE-2016-9962)" {
-  attacked evil -- look 60
+  attacked evil -- look $((60 * ${WB_TEST_SLOW:-1}))
   local n
   for n in $(seq 40); do SECRET=1 wb exec evil /attacker call 39 >/dev/null; done
   eventually 20 says evil met
