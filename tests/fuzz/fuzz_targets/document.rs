@@ -12,23 +12,17 @@ mod plan;
 #[path = "../../../tools/wb-confine/src/priority.rs"]
 mod priority;
 /// In place of wb-confine's module of this name: profiles are compiled, and the program is looked at, not loaded.
-#[path = "../../../tools/wb-confine/src/seccomp"]
 mod seccomp {
     use wb_doc::Error;
-
-    #[allow(dead_code, reason = "as above")]
-    mod compile;
-    #[allow(dead_code, reason = "as above")]
-    mod profile;
-    #[allow(dead_code, reason = "as above")]
-    mod table;
 
     #[derive(Debug)]
     pub struct Filter;
 
     impl Filter {
-        pub fn of(value: &serde_json::Value) -> Result<Self, Error> {
-            let program = compile::compile(&profile::Profile::of(value)?)?;
+        pub fn of(value: &serde_json::Value, compiled: Option<&serde_json::Value>) -> Result<Self, Error> {
+            // What the document says it compiles to is bytes as any.
+            compiled.and_then(|compiled| wb_seccomp::kept::from_document(value, compiled));
+            let program = wb_seccomp::Filter::of(value)?.program;
             assert!(!program.is_empty() && program.len() <= 4096);
             for (at, one) in program.iter().enumerate() {
                 // A jump is 0x05 without a condition; with one it ends in 5 as well, and has two ways.
@@ -43,7 +37,7 @@ mod seccomp {
         }
 
         pub fn default_for<S: AsRef<str>>(capabilities: &[S]) -> Result<Self, Error> {
-            Self::of(&wb_doc::seccomp::default_profile(capabilities))
+            Self::of(&wb_doc::seccomp::default_profile(capabilities), None)
         }
     }
 }
