@@ -162,12 +162,12 @@ impl Log {
         if self.size == 0 {
             return;
         }
-        for number in (0..self.limits.files.saturating_sub(1)).rev() {
-            // The older ones need not exist.
+        // Not by a rename over it: ext4 would write the file that takes its place to the disk at once ("auto_da_alloc"
+        // of ext4(5)), and that one is soon gone as well. None of them need exist.
+        let oldest = self.limits.files.saturating_sub(1);
+        fs::remove_file(numbered(&self.path, oldest)).ok();
+        for number in (0..oldest).rev() {
             fs::rename(numbered(&self.path, number), numbered(&self.path, number + 1)).ok();
-        }
-        if self.limits.files == 1 {
-            fs::remove_file(&self.path).ok();
         }
         self.reopen();
     }
