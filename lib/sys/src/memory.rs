@@ -32,6 +32,15 @@ pub fn forget_program() -> Result<()> {
     )
 }
 
+/// Gives the heap's free pages back: malloc_trim(3). C libraries other than glibc do so by themselves.
+pub fn trim_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes no memory of ours; the allocator has locks of its own.
+    unsafe {
+        nix::libc::malloc_trim(0);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

@@ -8,10 +8,14 @@ use std::io::{Seek, SeekFrom};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 use wb_sys::pipe;
+use wb_sys::poll::{self, Set};
 
 /// How far a client may lag behind the container, in bytes on disk.
 pub const SPILL_BYTES: u64 = 256 << 20;
+/// So long a pipe that is full is waited for before a file takes what comes next: that costs two copies more.
+const PATIENCE: Duration = Duration::from_millis(20);
 /// How much is moved from file to pipe at once, and freed of the file.
 const STEP_BYTES: usize = 1 << 20;
 
@@ -69,6 +73,13 @@ impl Feed {
             // No room, or nothing that can be shared: it is copied.
             Err(_) => Ok(0),
         }
+    }
+
+    /// Waits a moment for room in the pipe; not where something waits in the file already.
+    pub fn has_room_soon(&self) -> bool {
+        let mut set = Set::default();
+        set.add(&self.pipe, poll::OUT, ());
+        self.spill.is_none() && set.wait(Some(Instant::now() + PATIENCE)).is_ok() && set.at(0).1 != 0
     }
 
     /// Gives the client `piece`; what its pipe has no room for goes to a file in `directory`.

@@ -259,6 +259,7 @@ impl Monitor {
                 wb_sys::memory::forget_program().ok();
                 self.buffer = Vec::new();
                 self.log.rest();
+                wb_sys::memory::trim_heap();
             }
             for index in 0..set.len() {
                 let (token, events) = set.at(index);
@@ -352,13 +353,15 @@ impl Monitor {
     fn take_output(&mut self, stream: Stream) -> bool {
         let Some(fd) = &self.ours.output[stream as usize] else { return false };
         // Pages are shared with the clients' pipes before they are read: clients cost no copy.
+        let from = (!self.ours.tty).then_some(fd.as_fd());
+        let mut count = READ_BYTES;
         for viewer in &mut self.viewers {
-            viewer.share(stream, (!self.ours.tty).then_some(fd.as_fd()), READ_BYTES);
+            count = viewer.share(stream, from, count);
         }
         if self.buffer.is_empty() {
             self.buffer = vec![0; READ_BYTES];
         }
-        match read_output(fd.as_fd(), &mut self.buffer) {
+        match read_output(fd.as_fd(), &mut self.buffer[..count]) {
             Ok(0) => self.ours.output[stream as usize] = None,
             Ok(count) => {
                 let piece = &self.buffer[..count];

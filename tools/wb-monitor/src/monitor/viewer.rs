@@ -86,14 +86,21 @@ impl Viewer {
         None
     }
 
-    /// Puts what is next in the container's pipe into its own, without a copy; none where `from` is no pipe.
-    pub fn share(&mut self, stream: Stream, from: Option<BorrowedFd<'_>>, count: usize) {
+    /// Puts up to `count` bytes of what is next in the container's pipe into its own, without a copy; none where `from`
+    /// is no pipe. Says how much is to be taken in this turn.
+    pub fn share(&mut self, stream: Stream, from: Option<BorrowedFd<'_>>, count: usize) -> usize {
         self.shared = 0;
-        let (Some(from), Some(feed)) = (from, &self.feeds[stream as usize]) else { return };
-        match feed.tee(from, count) {
+        let (Some(from), Some(feed)) = (from, &self.feeds[stream as usize]) else { return count };
+        let mut shared = feed.tee(from, count);
+        if self.primary && shared == Ok(0) && feed.has_room_soon() {
+            shared = feed.tee(from, count);
+        }
+        match shared {
             Ok(count) => self.shared = count,
             Err(_) => self.feeds[stream as usize] = None,
         }
+        // What the reader in the foreground has no room for stays where it is for the moment.
+        if self.primary && self.shared > 0 { self.shared } else { count }
     }
 
     /// Gives it the rest of a piece of output.
