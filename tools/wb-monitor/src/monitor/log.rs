@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 pub const LINE_BYTES: usize = 16 << 10;
 /// Records are gathered up to this before they are written, within one read of the container's output: the page cache
 /// takes one large piece in a fraction of the time of many small ones.
-const OUT_BYTES: usize = 256 << 10;
+const OUT_BYTES: usize = 1 << 20;
 
 /// An output stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -41,7 +41,7 @@ use wb_sys::tty::Size;
 use wb_sys::{child, pipe, socket};
 
 /// How much output is taken in one turn.
-const READ_BYTES: usize = 256 << 10;
+const READ_BYTES: usize = 512 << 10;
 /// After that long without an event the monitor makes itself small.
 const REST: Duration = Duration::from_secs(1);
 /// The name of the socket in the container's run directory.
