@@ -255,11 +255,11 @@ impl Monitor {
             }
             self.restless = (0..set.len()).any(|index| set.at(index).1 != 0);
             if !self.restless {
-                // Only saves memory; without it the monitor works as well.
-                wb_sys::memory::forget_program().ok();
                 self.buffer = Vec::new();
                 self.log.rest();
                 wb_sys::memory::trim_heap();
+                // Only saves memory; without it the monitor works as well.
+                wb_sys::memory::forget_program().ok();
             }
             for index in 0..set.len() {
                 let (token, events) = set.at(index);
