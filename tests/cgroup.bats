@@ -98,6 +98,11 @@ is_v2 () { [ -e /sys/fs/cgroup/cgroup.controllers ]; }
   wb-cgroup enter a -- sh -c 'while :; do echo x; sleep 0.02; done' >ticks &
   eventually 2 test -s ticks
   goes_on () { eventually 5 sh -c "[ \$(stat -c %s ticks) -gt $(stat -c %s ticks) ]"; }
+  is_at_rest () {
+    before=$(stat -c %s ticks)
+    sleep 0.2
+    [ "$(stat -c %s ticks)" = "$before" ]
+  }
   # The command has the status, the words and the process; what it reads of the ticks is at rest.
   run -7 wb-cgroup freeze --doc a.json -- sh -c 'stat -c %s ticks; sleep 0.2; stat -c %s ticks; exit 7'
   [ "${lines[0]}" = "${lines[1]}" ]
@@ -105,9 +110,7 @@ is_v2 () { [ -e /sys/fs/cgroup/cgroup.controllers ]; }
   wb-cgroup freeze --doc a.json -- sleep 60 &
   pid=$!
   eventually 5 grep -q sleep "/proc/$pid/comm"
-  before=$(stat -c %s ticks)
-  sleep 0.2
-  [ "$(stat -c %s ticks)" = "$before" ]
+  is_at_rest
   kill -9 "$pid"
   wait "$pid" || true
   goes_on
@@ -119,9 +122,7 @@ is_v2 () { [ -e /sys/fs/cgroup/cgroup.controllers ]; }
     watchers=$(pgrep -P "$pid" | paste -sd' ')
     [ "$(wc -w <<<"$watchers")" = 2 ]
     kill -9 "$(cut -d' ' -f"$victims" <<<"$watchers")"
-    before=$(stat -c %s ticks)
-    sleep 0.2
-    [ "$(stat -c %s ticks)" = "$before" ]
+    is_at_rest
     kill -9 "$pid"
     wait "$pid" || true
     goes_on

@@ -12,7 +12,7 @@ while [ $# -gt 1 ]; do
     esac
     shift
 done
-case ${1-} in -*) wb_usage "unknown flag $1" ;; esac
+wb_no_flag "$@"
 [ $# -eq 1 ] || wb_usage 'name a container'
 # shellcheck disable=SC2086 # a flag of ours
 wb-state get "$1" | wb-rootfs diff $options

@@ -54,6 +54,38 @@ wb_each () {
     return "$status"
 }
 
+# Refuses a first word that looks like a flag, where a command has none.
+wb_no_flag () {
+    case ${1-} in -*) wb_usage "unknown flag $1" ;; esac
+}
+
+# Reads the flags of stop and restart: what wb-monitor stop is told goes into options, how many words it were into taken.
+wb_stop_flags () {
+    options='' taken=$#
+    while [ $# -gt 0 ]; do
+        case $1 in
+        -t | --time | --timeout)
+            wb_seconds "${2-}"
+            options="$options --time $2"
+            shift
+            ;;
+        --time=* | --timeout=*)
+            wb_seconds "${1#*=}"
+            options="$options --time ${1#*=}"
+            ;;
+        -s | --signal)
+            options="$options --signal ${2-}"
+            shift
+            ;;
+        --signal=*) options="$options --signal ${1#*=}" ;;
+        -*) wb_usage "unknown flag $1" ;;
+        *) break ;;
+        esac
+        shift
+    done
+    taken=$((taken - $#))
+}
+
 # The value of --time; it stands as a word in a list of flags.
 wb_seconds () {
     case ${1#-} in '' | *[!0-9]*) wb_usage "--time \"$1\": a number of seconds" ;; esac

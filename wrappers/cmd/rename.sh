@@ -1,6 +1,6 @@
 # wb rename CONTAINER NAME
 # Give a container another name.
 . "$WB_FLOWS/lib.sh"
-case ${1-} in -*) wb_usage "unknown flag $1" ;; esac
+wb_no_flag "$@"
 [ $# -eq 2 ] || wb_usage 'name a container, and its new name'
 exec wb-state rename "$@"

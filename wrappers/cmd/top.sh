@@ -1,7 +1,7 @@
 # wb top CONTAINER [PS-OPTION...]
 # List the processes of a container, as ps(1) shows them on the host (ps -ef).
 . "$WB_FLOWS/lib.sh"
-case ${1-} in -*) wb_usage "unknown flag $1" ;; esac
+wb_no_flag "$@"
 [ $# -gt 0 ] || wb_usage 'name a container'
 
 pids=$(wb-state get "$1" | wb-cgroup procs)

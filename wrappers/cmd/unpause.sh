@@ -1,7 +1,7 @@
 # wb unpause CONTAINER...
 # Let paused containers go on.
 . "$WB_FLOWS/lib.sh"
-case ${1-} in -*) wb_usage "unknown flag $1" ;; esac
+wb_no_flag "$@"
 [ $# -gt 0 ] || wb_usage 'name a container'
 
 wb_unpause () {

@@ -15,7 +15,7 @@ pub fn formatted(format: &str, kind: &str, values: &[Value]) -> Result<String, E
     };
     // A shell's quotes leave the tabs between columns as they were typed.
     let format = format.replace("\\t", "\t").replace("\\n", "\n");
-    let template = Template::parse(if format == "json" { "{{json .}}" } else { &format })?;
+    let template = Template::parse_format(&format)?;
     let lines = values.iter().map(|value| template.render(value)).collect::<Result<Vec<_>, _>>()?;
     if !as_table {
         return Ok(lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect());

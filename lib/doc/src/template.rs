@@ -48,6 +48,11 @@ impl Template {
         parse::parse(text).map(Self)
     }
 
+    /// As [`Template::parse`], of `--format`: there `json` is the whole.
+    pub fn parse_format(text: &str) -> Result<Self, Error> {
+        Self::parse(if text == "json" { "{{json .}}" } else { text })
+    }
+
     /// Fills it in.
     pub fn render(&self, value: &Value) -> Result<String, Error> {
         let mut scope = Scope { here: value.clone(), variables: Vec::new(), root: value };

@@ -15,7 +15,7 @@ mod platform;
 mod reference;
 mod types;
 
-pub use blob::{BlobWriter, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES};
+pub use blob::{BlobWriter, Copying, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES};
 pub use digest::{Digest, Hasher};
 pub use layout::{Alone, DigestLock, Hold, ImageStore};
 pub use lookup::Image;

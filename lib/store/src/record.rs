@@ -67,12 +67,7 @@ pub fn random_id() -> Result<String, Error> {
 pub fn make_parents(place: &Place) -> Result<(), Error> {
     for parent in [place.containers(), place.names()] {
         if !parent.is_dir() {
-            let made = DirBuilder::new().recursive(true).mode(0o700).create(&parent);
-            made.context(|| format!("mkdir {}", parent.display()))?;
-            // Each container's files in a block group of their own: where many come and go, ext4 would look for an
-            // inode among those deleted in the last five seconds, which it does not use again. Other file systems
-            // know no such hint.
-            File::open(&parent).map(|directory| wb_sys::tree::set_topdir(&directory).ok()).ok();
+            tree::make_for_trees(&parent)?;
         }
     }
     Ok(())

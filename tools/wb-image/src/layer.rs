@@ -58,11 +58,11 @@ pub fn store(store: &ImageStore, source: impl Read, limits: &[String]) -> Result
     let copied = match wrapping {
         Wrapping::Plain => compress(source, &mut blob, &mut unpacker),
         Wrapping::Gzip => {
-            let tee = BufReader::with_capacity(CHUNK_BYTES, Tee { source, blob: &mut blob });
+            let tee = BufReader::with_capacity(CHUNK_BYTES, blob.copying(source));
             feed(MultiGzDecoder::new(tee), &mut unpacker)
         }
         Wrapping::Zstd => {
-            let tee = BufReader::with_capacity(CHUNK_BYTES, Tee { source, blob: &mut blob });
+            let tee = BufReader::with_capacity(CHUNK_BYTES, blob.copying(source));
             zstd_decoder(tee).and_then(|decoder| feed(decoder, &mut unpacker))
         }
     };
@@ -89,7 +89,7 @@ pub fn keep(
     let start = fill(&mut source)?;
     let is_tar = start.get(257..262) == Some(b"ustar".as_slice());
     let is_layer = is_tar || !matches!(Wrapping::of(&start), Ok(Wrapping::Plain) | Err(_));
-    let mut source = Tee { source: io::Cursor::new(start).chain(source), blob: &mut blob };
+    let mut source = blob.copying(io::Cursor::new(start).chain(source));
     let mut done = None;
     // What is there already may well be unpacked too.
     if is_layer && !store.has_blob(expected) {
@@ -165,20 +165,6 @@ fn read(source: &mut impl Read, buffer: &mut [u8]) -> Result<usize, Error> {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             other => return other.context(|| "read"),
         }
-    }
-}
-
-/// Passes on what is read, and keeps it as a blob.
-struct Tee<'a, R> {
-    source: R,
-    blob: &'a mut BlobWriter,
-}
-
-impl<R: Read> Read for Tee<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = self.source.read(buffer)?;
-        self.blob.write_all(&buffer[..length])?;
-        Ok(length)
     }
 }
 

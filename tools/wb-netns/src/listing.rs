@@ -51,8 +51,7 @@ pub fn list(place: &Place, args: &ListArgs) -> Result<ExitCode, Error> {
         return lines(networks.into_iter().map(|network| network.name));
     }
     if let Some(format) = &args.format {
-        let named = networks.iter().map(|network| named(place, network)).collect::<Result<Vec<_>, _>>()?;
-        return lines(table::formatted(format, "NETWORK", &named)?.lines().map(str::to_owned));
+        return formatted(place, format, &networks);
     }
     if args.json {
         return lines(json_lines(&[&networks], serde_json::to_string_pretty)?.into_iter());
@@ -93,6 +92,12 @@ fn driver_of(network: &Network) -> Result<String, Error> {
     Ok(network.plugin()?.driver.unwrap_or_else(|| "bridge".into()))
 }
 
+/// What a template says of each.
+fn formatted(place: &Place, format: &str, networks: &[Network]) -> Result<ExitCode, Error> {
+    let named = networks.iter().map(|network| named(place, network)).collect::<Result<Vec<_>, _>>()?;
+    lines(table::formatted(format, "NETWORK", &named)?.lines().map(str::to_owned))
+}
+
 /// A network under docker's names; its name is its id.
 fn named(place: &Place, network: &Network) -> Result<Value, Error> {
     let plugin = network.plugin()?;
@@ -111,29 +116,24 @@ fn named(place: &Place, network: &Network) -> Result<Value, Error> {
 }
 
 fn people(networks: &[Network]) -> Result<Vec<String>, Error> {
-    let mut rows = vec![["NETWORK", "DRIVER", "BRIDGE", "SUBNETS"].map(str::to_owned)];
+    let mut rows = Vec::new();
     for network in networks {
         let plugin = network.plugin()?;
         let subnets = plugin.ipam.sets().into_iter().flatten().map(|range| range.subnet.to_string());
         let driver = driver_of(network)?;
         let driver = if plugin.internal { format!("{driver} (internal)") } else { driver };
         let link = plugin.bridge.or(plugin.master).unwrap_or_default();
-        rows.push([network.name.clone(), driver, link, subnets.collect::<Vec<_>>().join(", ")]);
+        rows.push(vec![network.name.clone(), driver, link, subnets.collect::<Vec<_>>().join(", ")]);
     }
-    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let [a, b, c] = [width(0), width(1), width(2)];
-    Ok(rows
-        .iter()
-        .map(|[name, driver, link, nets]| format!("{name:a$}   {driver:b$}   {link:c$}   {nets}"))
-        .collect())
+    let table = table::layout(&["NETWORK", "DRIVER", "BRIDGE", "SUBNETS"], &rows);
+    Ok(table.lines().map(str::to_owned).collect())
 }
 
 /// The configuration lists of the networks named, as one JSON array, or as a template says.
 pub fn inspect(place: &Place, args: &InspectArgs) -> Result<ExitCode, Error> {
     let networks = args.names.all().map(|name| network::load(place, name)).collect::<Result<Vec<_>, _>>()?;
     if let Some(format) = &args.format {
-        let named = networks.iter().map(|network| named(place, network)).collect::<Result<Vec<_>, _>>()?;
-        return lines(table::formatted(format, "NETWORK", &named)?.lines().map(str::to_owned));
+        return formatted(place, format, &networks);
     }
     lines(json_lines(&[&networks], serde_json::to_string_pretty)?.into_iter())
 }

@@ -152,7 +152,7 @@ pub fn absorb(
     limits: &[String],
 ) -> Result<Digest, Error> {
     let mut writer = store.blob_writer()?;
-    let mut content = BufReader::with_capacity(CHUNK_BYTES, Copied { input: content, writer: &mut writer });
+    let mut content = BufReader::with_capacity(CHUNK_BYTES, writer.copying(content));
     if !wb_store::layer::is_whole(&place.layers(), diff_id.hex()) {
         let compression = compression(content.fill_buf().map_err(plain)?)?;
         let unpack = Unpack::start(diff_id, limits)?;
@@ -166,20 +166,6 @@ pub fn absorb(
     io::copy(&mut content, &mut io::sink()).map_err(plain)?;
     drop(content);
     writer.commit(None).map(|(digest, _)| digest)
-}
-
-/// Passes on what is read, and writes it down.
-struct Copied<'a, R> {
-    input: R,
-    writer: &'a mut BlobWriter,
-}
-
-impl<R: Read> Read for Copied<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = self.input.read(buffer)?;
-        self.writer.write_all(&buffer[..length])?;
-        Ok(length)
-    }
 }
 
 /// Hands the decoder's output to the unpacker, all but its last part.

@@ -75,8 +75,7 @@ struct Unread;
 /// The verb; ends at a time, or when nobody reads any more.
 pub fn events(place: &Place, args: &EventsArgs) -> Result<ExitCode, Error> {
     let wanted = Wanted::parse(&args.filters)?;
-    let format = args.format.as_deref().map(|text| if text == "json" { "{{json .}}" } else { text });
-    let form = match format.map(Template::parse).transpose()? {
+    let form = match args.format.as_deref().map(Template::parse_format).transpose()? {
         Some(template) => Form::Template(template),
         None if args.json => Form::Json,
         None => Form::Words,

@@ -130,6 +130,11 @@ impl BlobWriter {
         self.size
     }
 
+    /// A reader of `source` that writes down all that is read from it.
+    pub fn copying<R: Read>(&mut self, source: R) -> Copying<'_, R> {
+        Copying { source, blob: self }
+    }
+
     /// Whether what has been written is the whole of the expected blob.
     pub fn verify(&self, expected: &Descriptor) -> Result<(), Error> {
         expected.verify(&self.hasher.clone().finish(), self.size)
@@ -150,6 +155,21 @@ impl BlobWriter {
             self.committed = true;
         }
         Ok((digest, self.size))
+    }
+}
+
+/// See [`BlobWriter::copying`].
+#[derive(Debug)]
+pub struct Copying<'a, R> {
+    source: R,
+    blob: &'a mut BlobWriter,
+}
+
+impl<R: Read> Read for Copying<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.source.read(buffer)?;
+        self.blob.write_all(&buffer[..length])?;
+        Ok(length)
     }
 }
 

@@ -177,14 +177,5 @@ fn drain(mut source: impl Read) -> Result<(), Error> {
 /// Opens the directory of all layers, made where it is missing: its parent is for root alone, since layers hold
 /// set-user-ID programs.
 fn prepare(layers: &Path) -> Result<OwnedFd, Error> {
-    use std::os::unix::fs::DirBuilderExt;
-    let shown = || layers.display().to_string();
-    if let Ok(fd) = tree::open_directory(layers) {
-        return Ok(fd);
-    }
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(layers).context(shown)?;
-    let fd = tree::open_directory(layers).context(shown)?;
-    // Only a file system that has the flag gains by it.
-    tree::set_topdir(&fd).ok();
-    Ok(fd)
+    tree::open_directory(layers).or_else(|_| wb_store::tree::make_for_trees(layers))
 }
