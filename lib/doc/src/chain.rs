@@ -4,6 +4,7 @@
 //! pipe, on which the chain tells whoever started it how far it got. A chain that ends without an error on the
 //! status pipe has become the user's program.
 
+use crate::ExitCode;
 use crate::document::{Document, Failure, MAX_DOCUMENT_BYTES};
 use crate::error::{Context, Error};
 use crate::filter;
@@ -11,7 +12,6 @@ use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::process::ExitCode;
 
 /// The flags every program of a chain takes, and the program it becomes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]

@@ -1,12 +1,12 @@
 //! The command line's edges: how a tool starts, refuses flags, and ends.
 
+use crate::ExitCode;
 use crate::document::Failure;
 use crate::error::{self, Error};
 use crate::filter;
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::io::{self, IsTerminal, Write};
-use std::process::ExitCode;
 
 /// Docker's exit status where a flag is wrong.
 const FLAG: u8 = 125;

@@ -1,10 +1,13 @@
 //! The document: a JSON object whose unknown members and key order survive every tool.
 
 use crate::error::{Context, Error};
+use crate::member::Member;
 use crate::names;
+use indexmap::IndexMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 /// The largest document a tool reads, in bytes.
 pub const MAX_DOCUMENT_BYTES: usize = 4 << 20;
@@ -12,8 +15,10 @@ pub const MAX_DOCUMENT_BYTES: usize = 4 << 20;
 pub const MAX_DEPTH: usize = 64;
 
 /// A container's document: an OCI runtime configuration plus the member `wb`.
+///
+/// A member that was read stays text until somebody asks for it: most tools look into one or two, and hand the others on.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Document(Map<String, Value>);
+pub struct Document(IndexMap<String, Member>);
 
 /// The member `wb.error`: which tool failed, and why.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -48,33 +53,40 @@ impl Document {
     /// Takes over a JSON value that must be an object.
     pub fn from_value(value: Value) -> Result<Self, Error> {
         match value {
-            Value::Object(map) => Ok(Self(map)),
+            Value::Object(map) => {
+                Ok(Self(map.into_iter().map(|(name, value)| (name, value.into())).collect()))
+            }
             other => Err(Error::new(format!("a document is a JSON object, not {}", kind(&other)))),
         }
     }
 
     /// The document as a JSON value.
     pub fn into_value(self) -> Value {
-        Value::Object(self.0)
+        Value::Object(self.0.into_iter().map(|(name, member)| (name, member.into_value())).collect())
     }
 
-    /// The members of the document.
-    pub fn members(&self) -> &Map<String, Value> {
-        &self.0
+    /// The members of a document in text of which `stream.rs` knows that every member fits into a value.
+    pub(crate) fn from_plain(text: &[u8]) -> serde_json::Result<Self> {
+        serde_json::from_slice(text).map(Self)
     }
 
-    /// The members of the document, to change.
-    pub fn members_mut(&mut self) -> &mut Map<String, Value> {
-        &mut self.0
+    /// Whether the document has no members.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// A member of the document, to change.
+    pub fn member_mut(&mut self, name: &str) -> Option<&mut Value> {
+        self.0.get_mut(name).map(Member::value_mut)
     }
 
     /// The value at a JSON pointer (RFC 6901), `/linux/resources` for example; JSON `null` counts as absent.
     pub fn at(&self, pointer: &str) -> Option<&Value> {
         let mut parts = pointer.strip_prefix('/')?.split('/');
-        let mut value = self.0.get(&unescape(parts.next()?))?;
+        let mut value = self.0.get(&*unescape(parts.next()?))?.value();
         for part in parts {
             value = match value {
-                Value::Object(map) => map.get(&unescape(part))?,
+                Value::Object(map) => map.get(&*unescape(part))?,
                 Value::Array(list) => list.get(part.parse::<usize>().ok()?)?,
                 _ => return None,
             };
@@ -102,22 +114,18 @@ impl Document {
     pub fn set(&mut self, pointer: &str, value: impl Serialize) -> Result<(), Error> {
         let name = || format!("document: {}", pointer.trim_start_matches('/').replace('/', "."));
         let value = serde_json::to_value(value).context(name)?;
-        let mut map = &mut self.0;
-        let mut parts = pointer.trim_start_matches('/').split('/').map(unescape).peekable();
-        while let Some(part) = parts.next() {
-            if parts.peek().is_none() {
-                map.insert(part, value);
-                return Ok(());
+        let mut parts = pointer.trim_start_matches('/').split('/').map(unescape);
+        let mut place = self.0.entry(parts.next().unwrap_or_default().into_owned()).or_default().value_mut();
+        for part in parts {
+            if place.is_null() {
+                *place = Value::Object(Map::new());
             }
-            let next = map.entry(part).or_insert(Value::Null);
-            if next.is_null() {
-                *next = Value::Object(Map::new());
-            }
-            map = match next {
-                Value::Object(map) => map,
+            place = match place {
+                Value::Object(map) => map.entry(part.into_owned()).or_insert(Value::Null),
                 other => return Err(Error::new(format!("{}: inside {}", name(), kind(other)))),
             };
         }
+        *place = value;
         Ok(())
     }
 
@@ -131,14 +139,14 @@ impl Document {
         let (parent, last) = pointer.rsplit_once('/')?;
         let last = unescape(last);
         if parent.is_empty() {
-            return self.0.shift_remove(&last);
+            return self.0.shift_remove(&*last).map(Member::into_value);
         }
         let mut parts = parent.trim_start_matches('/').split('/');
-        let mut value = self.0.get_mut(&unescape(parts.next()?))?;
+        let mut value = self.0.get_mut(&*unescape(parts.next()?))?.value_mut();
         for part in parts {
-            value = value.get_mut(unescape(part))?;
+            value = value.get_mut(&*unescape(part))?;
         }
-        value.as_object_mut()?.shift_remove(&last)
+        value.as_object_mut()?.shift_remove(&*last)
     }
 
     /// Appends to the array at a JSON pointer, making it where it is absent.
@@ -177,7 +185,7 @@ impl Document {
         let failure = Failure::new(tool, verb, error);
         if self.set("/wb/error", &failure).is_err() {
             // `wb` is there and no object: the failure matters more than what it replaces.
-            self.0.insert("wb".into(), serde_json::json!({ "error": failure }));
+            self.0.insert("wb".into(), serde_json::json!({ "error": failure }).into());
         }
     }
 
@@ -189,7 +197,7 @@ impl Document {
 
     /// The document indented for a person.
     pub fn to_pretty(&self) -> Vec<u8> {
-        serde_json::to_vec_pretty(&self.0).unwrap_or_default()
+        serde_json::to_vec_pretty(&self.clone().into_value()).unwrap_or_default()
     }
 }
 
@@ -218,8 +226,8 @@ impl Failure {
     }
 }
 
-fn unescape(part: &str) -> String {
-    part.replace("~1", "/").replace("~0", "~")
+fn unescape(part: &str) -> Cow<'_, str> {
+    if part.contains('~') { part.replace("~1", "/").replace("~0", "~").into() } else { part.into() }
 }
 
 /// What a JSON value is, in words.

@@ -1,12 +1,12 @@
 //! The filter contract, kept once for every tool: documents in, the same documents out, failures passed down.
 
+use crate::ExitCode;
 use crate::document::Document;
 use crate::error::{Context, Error};
 use crate::stream::Documents;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Read, Write};
-use std::process::ExitCode;
 
 /// Where the documents come from; the same two flags in every tool.
 #[derive(Debug, Clone, Default, clap::Args)]

@@ -8,8 +8,7 @@ use std::env;
 use std::io::{self, Read, Write};
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::process::ExitCode;
-use wb_doc::{Context, Error, MAX_DOCUMENT_BYTES, escape, names};
+use wb_doc::{Context, Error, ExitCode, MAX_DOCUMENT_BYTES, escape, names};
 
 /// The versions a plugin of ours speaks, the newest last.
 const VERSIONS: [&str; 5] = ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];

@@ -38,6 +38,7 @@ pub mod random;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;
+pub mod start;
 pub mod trace;
 pub mod tree;
 pub mod tty;

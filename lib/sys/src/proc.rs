@@ -127,6 +127,9 @@ fn parse_mountinfo(line: &str) -> Option<MountInfo> {
 
 /// Undoes the octal escapes (`\040` for a space) of mountinfo.
 fn unescape(text: &str) -> String {
+    if !text.contains('\\') {
+        return text.to_owned();
+    }
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;

@@ -11,9 +11,8 @@ use std::fs;
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use wb_doc::{Context, Document, Error, FilterArgs};
+use wb_doc::{Context, Document, Error, ExitCode, FilterArgs};
 use wb_sys::inotify::Watch;
 use wb_sys::{cgroup, poll};
 

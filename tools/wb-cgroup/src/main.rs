@@ -4,6 +4,7 @@
 //! `wb-cgroup freeze [--id ID] -- COMMAND… < document`
 //! `wb-cgroup stats [CONTAINER...]`
 //! `wb-cgroup enter ID -- COMMAND…`
+#![cfg_attr(not(test), no_main)]
 
 mod apply;
 mod delegation;
@@ -25,8 +26,7 @@ use hierarchy::Hierarchies;
 use resources::{LimitFlags, Resources};
 use std::ffi::OsString;
 use std::io::Write;
-use std::process::ExitCode;
-use wb_doc::{Context as _, Document, Error, Filter, FilterArgs};
+use wb_doc::{Context as _, Document, Error, ExitCode, Filter, FilterArgs};
 use wb_store::{Place, record};
 use wb_sys::{Errno, file, process};
 
@@ -46,6 +46,7 @@ struct Cli {
 }
 
 #[derive(Subcommand)]
+#[command(defer = true)]
 enum Verb {
     /// Make the cgroup and apply linux.resources
     Create {
@@ -98,6 +99,8 @@ enum Verb {
         vacant: bool,
     },
 }
+
+wb_sys::start!(main);
 
 fn main() -> ExitCode {
     let cli: Cli = wb_doc::parse_filter();

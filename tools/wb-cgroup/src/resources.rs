@@ -191,7 +191,7 @@ pub struct Rdma {
     pub hca_objects: Option<u32>,
 }
 
-/// The limits as flags; each overrides its member of `linux.resources`.
+// The limits as flags; each overrides its member of `linux.resources`.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct LimitFlags {
     /// Memory limit, for example 100m

@@ -7,9 +7,8 @@ use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fs;
 use std::io::{ErrorKind, IsTerminal, Write};
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use wb_doc::{Context, Document, Error, Template, names, units};
+use wb_doc::{Context, Document, Error, ExitCode, Template, names, units};
 use wb_store::{Place, record};
 
 /// The time between two tables.
@@ -21,7 +20,7 @@ const HEADINGS: [&str; 8] =
 /// The names of the same in docker's templates.
 const FIELDS: [&str; 8] = ["ID", "Name", "CPUPerc", "MemUsage", "MemPerc", "NetIO", "BlockIO", "PIDs"];
 
-/// What to show, and how.
+// What to show, and how.
 #[derive(clap::Args)]
 pub struct StatsArgs {
     /// Also those that do not run

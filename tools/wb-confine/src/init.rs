@@ -40,7 +40,7 @@ pub fn stay(status: Option<File>, terminal: bool, exec: impl FnOnce() -> Error) 
             Err(error) => error,
         };
         // What it returns says the same as the number this child ends with.
-        let _: std::process::ExitCode = chain::fail(TOOL, "", status.as_ref(), &error);
+        let _: wb_doc::ExitCode = chain::fail(TOOL, "", status.as_ref(), &error);
         i32::from(error.exit_code())
     })
     .context(|| "fork")?;

@@ -1,6 +1,7 @@
 //! wb-confine: give up privileges, then the next program.
 //!
 //! Usage: `wb-confine [--doc FD|FILE [--status-fd FD]] [flags] [CMD…]`
+#![cfg_attr(not(test), no_main)]
 
 mod act;
 mod directory;
@@ -13,8 +14,7 @@ mod priority;
 mod seccomp;
 
 use std::fs::File;
-use std::process::ExitCode;
-use wb_doc::{Context, Document, Error, chain};
+use wb_doc::{Context, Document, Error, ExitCode, chain};
 use wb_sys::fd;
 
 const TOOL: &str = "wb-confine";
@@ -26,6 +26,8 @@ struct Inherited {
     start: Option<File>,
     listener: Option<File>,
 }
+
+wb_sys::start!(main);
 
 fn main() -> ExitCode {
     let cli = wb_doc::parse::<flags::Cli>();

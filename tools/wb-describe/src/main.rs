@@ -1,6 +1,7 @@
 //! wb-describe: a document from a live process, and how it differs from what was asked.
 //!
 //! `wb-describe PID|CONTAINER`, `wb-describe drift < documents`
+#![cfg_attr(not(test), no_main)]
 
 mod drift;
 mod mounts;
@@ -12,8 +13,7 @@ use clap::Parser;
 use nix::sched::CloneFlags;
 use serde_json::json;
 use std::fs::File;
-use std::process::ExitCode;
-use wb_doc::{Context, Document, Error, Filter, FilterArgs};
+use wb_doc::{Context, Document, Error, ExitCode, Filter, FilterArgs};
 use wb_store::{Place, record};
 
 const TOOL: &str = "wb-describe";
@@ -28,6 +28,8 @@ struct Cli {
     #[command(flatten)]
     filter: FilterArgs,
 }
+
+wb_sys::start!(main);
 
 fn main() -> ExitCode {
     let cli: Cli = wb_doc::parse_filter();

@@ -1,6 +1,7 @@
 //! wb-doctor: what this machine lacks for a container, before anything is touched.
 //!
 //! `wb-doctor [--json] < documents`, `wb-doctor -n`
+#![cfg_attr(not(test), no_main)]
 
 mod control;
 mod files;
@@ -17,8 +18,7 @@ use finding::{Finding, Findings};
 use machine::Machine;
 use serde_json::json;
 use std::io::{self, IsTerminal, Write};
-use std::process::ExitCode;
-use wb_doc::{Context, Document, Error, Filter, FilterArgs};
+use wb_doc::{Context, Document, Error, ExitCode, Filter, FilterArgs};
 
 const TOOL: &str = "wb-doctor";
 
@@ -32,6 +32,8 @@ struct Cli {
     #[command(flatten)]
     filter: FilterArgs,
 }
+
+wb_sys::start!(main);
 
 fn main() -> ExitCode {
     let cli: Cli = wb_doc::parse_filter();
@@ -77,7 +79,7 @@ fn tell(machine: &Machine, args: &FilterArgs) -> Result<ExitCode, Error> {
 /// Everything that is lacking for a document. One without members is about containers in general.
 fn examine(machine: &Machine, document: &Document) -> Result<Findings, Error> {
     let general;
-    let document = if document.members().is_empty() {
+    let document = if document.is_empty() {
         general = in_general()?;
         &general
     } else {

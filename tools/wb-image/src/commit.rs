@@ -2,8 +2,8 @@
 
 use crate::{build, change, layer, names, out};
 use std::io::{ErrorKind, Write};
-use std::process::{Command, ExitCode, Stdio};
-use wb_doc::{Context, Document, Error, FilterArgs};
+use std::process::{Command, Stdio};
+use wb_doc::{Context, Document, Error, ExitCode, FilterArgs};
 use wb_store::image::{ContainerConfig, Descriptor, Digest, History, Image, ImageStore, media};
 use wb_store::{Place, record};
 

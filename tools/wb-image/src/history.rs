@@ -3,8 +3,7 @@
 use crate::{list, names, out};
 use jiff::Timestamp;
 use serde_json::json;
-use std::process::ExitCode;
-use wb_doc::Error;
+use wb_doc::{Error, ExitCode};
 use wb_store::Place;
 use wb_store::image::{Digest, History, Image, ImageStore};
 

@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::IsTerminal;
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
-use wb_doc::{Context, Error, LayerLimits};
+use std::process::{Command, Stdio};
+use wb_doc::{Context, Error, ExitCode, LayerLimits};
 use wb_store::Place;
 use wb_store::image::{ContainerConfig, History, ImageConfig, ImageStore, Platform};
 

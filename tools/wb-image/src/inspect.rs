@@ -2,8 +2,7 @@
 
 use crate::{list, names, out};
 use serde_json::{Value, json};
-use std::process::ExitCode;
-use wb_doc::{Error, table};
+use wb_doc::{Error, ExitCode, table};
 use wb_store::Place;
 use wb_store::image::{Image, ImageStore, Reference, SOURCE_DIGEST};
 

@@ -4,8 +4,7 @@ use crate::{names, out};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::process::ExitCode;
-use wb_doc::{Error, has_label, table};
+use wb_doc::{Error, ExitCode, has_label, table};
 use wb_store::Place;
 use wb_store::image::{Digest, Image, ImageStore};
 

@@ -13,8 +13,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufReader, IsTerminal, Read};
 use std::path::PathBuf;
-use std::process::ExitCode;
-use wb_doc::{Context, Error, LayerLimits};
+use wb_doc::{Context, Error, ExitCode, LayerLimits};
 use wb_store::Place;
 use wb_store::image::{
     Descriptor, ImageConfig, ImageStore, Index, MAX_LAYERS, Manifest, Platform, REF_NAME, Reference,

@@ -1,6 +1,7 @@
 //! wb-image: the image store, an OCI image layout.
 //!
 //! Usage: `wb-image list | inspect | history | tag | rm | import | commit | save | load | push | gc`
+#![cfg_attr(not(test), no_main)]
 
 mod build;
 mod change;
@@ -21,7 +22,7 @@ mod tag;
 mod users;
 
 use clap::{Parser, Subcommand};
-use std::process::ExitCode;
+use wb_doc::ExitCode;
 
 /// The image store: a standard OCI image layout
 #[derive(Parser)]
@@ -47,6 +48,8 @@ enum Verb {
     Push(push::Args),
     Gc(gc::Args),
 }
+
+wb_sys::start!(main);
 
 fn main() -> ExitCode {
     match wb_doc::parse::<Cli>().verb {

@@ -3,9 +3,8 @@
 use crate::{names, out};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{Read, Seek, SeekFrom};
-use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
-use wb_doc::{Error, units};
+use wb_doc::{Error, ExitCode, units};
 use wb_registry::progress::{Bar, Progress, Show, size};
 use wb_registry::{Access, Registry, Sent, Upload, scope};
 use wb_store::Place;

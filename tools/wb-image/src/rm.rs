@@ -1,8 +1,7 @@
 //! Names taken away; an image that loses its last one goes, with the blobs and layers nobody else has.
 
 use crate::{gc, names, out, users};
-use std::process::ExitCode;
-use wb_doc::Error;
+use wb_doc::{Error, ExitCode};
 use wb_store::Place;
 use wb_store::image::{Descriptor, Image, ImageStore};
 

@@ -6,9 +6,8 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, ErrorKind, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use tar::{Builder, EntryType, Header};
-use wb_doc::{Context, Error};
+use wb_doc::{Context, Error, ExitCode};
 use wb_store::Place;
 use wb_store::image::{Descriptor, Digest, Hasher, Image, ImageStore, Index, REF_NAME, Reference};
 

@@ -1,8 +1,7 @@
 //! Another name for an image.
 
 use crate::names;
-use std::process::ExitCode;
-use wb_doc::Error;
+use wb_doc::{Error, ExitCode};
 use wb_store::Place;
 use wb_store::image::ImageStore;
 

@@ -43,7 +43,7 @@ pub struct CreateArgs {
     rest: NetworkArgs,
 }
 
-/// What of a network is none of our business: put into the document for wb-netns.
+// What of a network is none of our business: put into the document for wb-netns.
 #[derive(Args)]
 struct NetworkArgs {
     /// For wb-netns: bridge or macvlan

@@ -1,8 +1,7 @@
 //! wb-ipam as a CNI IPAM plugin: the same books, a lease for each container and interface.
 
 use crate::books::Books;
-use std::process::ExitCode;
-use wb_doc::Error;
+use wb_doc::{Error, ExitCode};
 use wb_store::Place;
 use wb_store::cni::{self, Call, Command, Refusal, code};
 use wb_store::network::{Ipam, Outcome};

@@ -3,8 +3,7 @@
 use crate::books::Books;
 use std::io::{ErrorKind, Write};
 use std::net::IpAddr;
-use std::process::ExitCode;
-use wb_doc::{Context, Document, Error, names};
+use wb_doc::{Context, Document, Error, ExitCode, names};
 use wb_store::Place;
 use wb_store::network::{self, Attachment, Ip, Ipam, Route};
 

@@ -1,6 +1,7 @@
 //! wb-ipam: which address. A bitmap under a lock.
 //!
 //! `wb-ipam create|add|del|check|connect|disconnect|list|gc [flags] <document >document`; a CNI plugin where `CNI_COMMAND` is set.
+#![cfg_attr(not(test), no_main)]
 
 mod books;
 mod choose;
@@ -15,8 +16,7 @@ mod survivors;
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
 use std::net::IpAddr;
-use std::process::ExitCode;
-use wb_doc::{Document, Error, Filter, FilterArgs, names};
+use wb_doc::{Document, Error, ExitCode, Filter, FilterArgs, names};
 use wb_store::Place;
 
 const TOOL: &str = "wb-ipam";
@@ -32,6 +32,7 @@ struct Cli {
 }
 
 #[derive(Subcommand)]
+#[command(defer = true)]
 enum Verb {
     /// Choose or check the addresses of a network
     Create(choose::CreateArgs),
@@ -86,6 +87,8 @@ impl Whose {
         names::check("id", doc.id()?)
     }
 }
+
+wb_sys::start!(main);
 
 fn main() -> ExitCode {
     wb_doc::main(TOOL, run)

@@ -6,8 +6,7 @@ use crate::monitor::SOCKET;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::os::fd::OwnedFd;
-use std::process::ExitCode;
-use wb_doc::{Context, Error};
+use wb_doc::{Context, Error, ExitCode};
 use wb_store::{Place, record};
 use wb_sys::{Errno, proc, socket};
 

@@ -3,6 +3,7 @@
 //!
 //! usage: `wb-monitor run [--finish PROGRAM] [-d | -a [-i]] ID -- CHAIN…`, and `attach`, `wait`, `logs`, `stop`,
 //! `kill`, `exec`
+#![cfg_attr(not(test), no_main)]
 
 mod attach;
 mod client;
@@ -15,8 +16,7 @@ mod settings;
 mod stop;
 
 use clap::Parser;
-use std::process::ExitCode;
-use wb_doc::clock;
+use wb_doc::{ExitCode, clock};
 
 #[derive(Parser)]
 #[command(name = "wb-monitor", version, about = "Attend a container: stdio, tty, log, exit status, clean-up")]
@@ -42,6 +42,8 @@ enum Verb {
     /// Signal the containers of the documents
     Kill(stop::KillArgs),
 }
+
+wb_sys::start!(main);
 
 fn main() -> ExitCode {
     // The verbs that stand in a pipe say so in the pipe when their flags are wrong.

@@ -6,8 +6,7 @@ use crate::monitor::{self, Pipeline, Task};
 use crate::settings::Settings;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
-use std::process::ExitCode;
-use wb_doc::{Context, Error};
+use wb_doc::{Context, Error, ExitCode};
 use wb_store::{Place, record};
 use wb_sys::{child, socket, tty};
 

@@ -4,8 +4,7 @@ use crate::network::{Names, lines};
 use crate::usage;
 use clap::Args;
 use serde_json::{Value, json};
-use std::process::ExitCode;
-use wb_doc::{Context, Error, clock, has_label, table};
+use wb_doc::{Context, Error, ExitCode, clock, has_label, table};
 use wb_store::Place;
 use wb_store::network::{self, Network};
 

@@ -2,6 +2,7 @@
 //!
 //! `wb-netns add|del|check|connect|disconnect [flags] <document >document`, `wb-netns list`, `wb-netns network create|rm|prune|list|inspect`;
 //! a CNI plugin where `CNI_COMMAND` is set.
+#![cfg_attr(not(test), no_main)]
 
 mod attach;
 mod bridge;
@@ -31,8 +32,7 @@ mod world;
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
 use std::net::IpAddr;
-use std::process::ExitCode;
-use wb_doc::{Document, Error, Filter, FilterArgs, names};
+use wb_doc::{Document, Error, ExitCode, Filter, FilterArgs, names};
 use wb_store::Place;
 use wb_store::network::Ip;
 
@@ -49,6 +49,7 @@ struct Cli {
 }
 
 #[derive(Subcommand)]
+#[command(defer = true)]
 enum Verb {
     /// Make the network namespace, its cable, its addresses and routes
     Add(AddArgs),
@@ -68,6 +69,7 @@ enum Verb {
 }
 
 #[derive(Subcommand)]
+#[command(defer = true)]
 enum NetworkVerb {
     /// Write the configuration list of the network in the document
     Create(network::CreateArgs),
@@ -141,6 +143,8 @@ impl AddArgs {
         doc.set("/wb/network/result/routes", routes)
     }
 }
+
+wb_sys::start!(main);
 
 fn main() -> ExitCode {
     wb_doc::main(TOOL, run)

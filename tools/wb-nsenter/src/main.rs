@@ -1,6 +1,7 @@
 //! wb-nsenter: join a container's namespaces, then the next program.
 //!
 //! Usage: `wb-nsenter --target PID [flags] [CMD…] | run --doc FD [--status-fd FD] NEXT…`
+#![cfg_attr(not(test), no_main)]
 
 mod container;
 mod enter;
@@ -8,7 +9,7 @@ mod flags;
 mod run;
 
 use clap::{Parser, Subcommand};
-use std::process::ExitCode;
+use wb_doc::ExitCode;
 
 const TOOL: &str = "wb-nsenter";
 
@@ -29,6 +30,8 @@ struct Cli {
 enum Verb {
     Run(run::Args),
 }
+
+wb_sys::start!(main);
 
 fn main() -> ExitCode {
     let cli = wb_doc::parse::<Cli>();

@@ -9,9 +9,8 @@ use nix::sys::stat::Mode;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::OwnedFd;
-use std::process::ExitCode;
 use wb_doc::chain::{self, ChainArgs, Report};
-use wb_doc::{Context, Document, Error};
+use wb_doc::{Context, Document, Error, ExitCode};
 use wb_sys::attend::Attendant;
 use wb_sys::{Errno, clone, credentials, fd, namespace, proc, process};
 

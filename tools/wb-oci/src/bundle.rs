@@ -90,7 +90,7 @@ fn prepare(document: &mut Document, bundle: &Path, id: &str, extras: Extras) -> 
 
 /// An empty path of a namespace means none, as engines write it.
 fn without_empty_paths(document: &mut Document) {
-    let linux = document.members_mut().get_mut("linux");
+    let linux = document.member_mut("linux");
     let Some(Value::Array(namespaces)) = linux.and_then(|linux| linux.get_mut("namespaces")) else { return };
     for entry in namespaces.iter_mut().filter_map(Value::as_object_mut) {
         if entry.get("path").is_some_and(|path| path.is_null() || path == "") {
@@ -101,7 +101,7 @@ fn without_empty_paths(document: &mut Document) {
 
 /// "Path values for bind mounts are either absolute or relative to the bundle" (config.md, "Mounts").
 fn absolute_sources(document: &mut Document, bundle: &Path) {
-    let Some(Value::Array(mounts)) = document.members_mut().get_mut("mounts") else { return };
+    let Some(Value::Array(mounts)) = document.member_mut("mounts") else { return };
     for mount in mounts {
         let is_bind = mount["type"] == "bind"
             || mount["options"]

@@ -9,9 +9,8 @@ use crate::{bundle, check, console, create};
 use serde_json::{Value, json};
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::process::ExitCode;
 use wb_doc::oci::Process;
-use wb_doc::{Context, Document, Error};
+use wb_doc::{Context, Document, Error, ExitCode};
 use wb_sys::capability::Set;
 
 /// Runs `exec`.

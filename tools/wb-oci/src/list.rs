@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
-use std::process::{Command, ExitCode};
-use wb_doc::{Context, Error};
+use std::process::Command;
+use wb_doc::{Context, Error, ExitCode};
 
 /// Runs `state`.
 pub fn state(place: &Place, id: &str) -> Result<(), Error> {

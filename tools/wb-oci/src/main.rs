@@ -4,6 +4,7 @@
 //!
 //! It makes nothing of a container itself: it reads the bundle, claims the id, and has `wb-cgroup`, `wb-unshare`,
 //! `wb-rootfs`, `wb-confine` and `wb-nsenter` do the rest.
+#![cfg_attr(not(test), no_main)]
 
 mod bundle;
 mod chain;
@@ -26,10 +27,11 @@ mod tools;
 mod update;
 
 use cli::{Cli, Verb};
-use std::process::ExitCode;
-use wb_doc::Error;
+use wb_doc::{Error, ExitCode};
 
 const TOOL: &str = "wb-oci";
+
+wb_sys::start!(main);
 
 fn main() -> ExitCode {
     let cli = wb_doc::parse::<Cli>();

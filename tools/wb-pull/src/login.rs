@@ -2,8 +2,7 @@
 
 use std::io::{BufRead, IsTerminal, Read, Write};
 use std::path::PathBuf;
-use std::process::ExitCode;
-use wb_doc::{Context, Error};
+use wb_doc::{Context, Error, ExitCode};
 use wb_registry::credentials::{self, Credentials, Secret};
 use wb_registry::{Access, Login};
 

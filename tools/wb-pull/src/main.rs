@@ -1,6 +1,7 @@
 //! wb-pull: an image reference into blobs in the store, and its defaults into the document.
 //!
 //! `wb-pull [flags] [REF]`, `wb-pull login|logout [flags] [HOST]`
+#![cfg_attr(not(test), no_main)]
 
 mod docker_archive;
 mod layer;
@@ -14,8 +15,7 @@ mod unpack;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::io::{IsTerminal, Write};
 use std::os::unix::fs::FileTypeExt;
-use std::process::ExitCode;
-use wb_doc::{Context, Document, Error, Filter, FilterArgs, LayerLimits};
+use wb_doc::{Context, Document, Error, ExitCode, Filter, FilterArgs, LayerLimits};
 use wb_registry::Access;
 use wb_store::Place;
 use wb_store::image::Platform;
@@ -89,6 +89,8 @@ enum What {
     Id,
     Digest,
 }
+
+wb_sys::start!(main);
 
 fn main() -> ExitCode {
     let mut args = wb_doc::parse_filter::<Args>();

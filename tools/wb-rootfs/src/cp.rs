@@ -15,10 +15,9 @@ use ends::{Destination, Side, Source, Target, Typed};
 use std::io::{IsTerminal, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 pub use stream::Stream;
 use view::View;
-use wb_doc::{Context, Error, FilterArgs};
+use wb_doc::{Context, Error, ExitCode, FilterArgs};
 
 /// Copy files out of a container (--from) or into it (--to)
 ///

@@ -27,10 +27,9 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 pub use trees::{Trees, VARIABLE};
 use wb_doc::chain::{self, Source};
-use wb_doc::{Context, Document, Error, FilterArgs, MAX_DOCUMENT_BYTES};
+use wb_doc::{Context, Document, Error, ExitCode, FilterArgs, MAX_DOCUMENT_BYTES};
 use wb_sys::mount_fd::{self, Attributes, Change, Propagation};
 use wb_sys::{Errno, fd, mount};
 

@@ -7,8 +7,7 @@ use crate::tar_out::Writer;
 use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
-use std::process::ExitCode;
-use wb_doc::{Context, Error, FilterArgs};
+use wb_doc::{Context, Error, ExitCode, FilterArgs};
 
 /// Write a container's root as a tar, without its volumes
 #[derive(Debug, clap::Args)]

@@ -1,6 +1,7 @@
 //! wb-rootfs: layers into a root file system, and into it.
 //!
 //! Usage: `wb-rootfs unpack | mount | umount | diff | cp | export | open | enter`
+#![cfg_attr(not(test), no_main)]
 
 mod attribute;
 mod copy;
@@ -16,8 +17,7 @@ mod umount;
 mod unpack;
 
 use clap::{Parser, Subcommand};
-use std::process::ExitCode;
-use wb_doc::FilterArgs;
+use wb_doc::{ExitCode, FilterArgs};
 
 /// Layers into a root file system, and into it
 #[derive(Parser)]
@@ -40,6 +40,8 @@ enum Verb {
     Enter(enter::Args),
     Open(open::Args),
 }
+
+wb_sys::start!(main);
 
 fn main() -> ExitCode {
     let Cli { filter, verb } = wb_doc::parse_filter();

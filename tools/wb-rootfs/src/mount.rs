@@ -11,9 +11,8 @@ use std::fs::DirBuilder;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 pub use volumes::make as make_volumes;
-use wb_doc::{Context, Document, Error, Filter, FilterArgs, at_birth, escape};
+use wb_doc::{Context, Document, Error, ExitCode, Filter, FilterArgs, at_birth, escape};
 use wb_store::Place;
 use wb_sys::{Errno, node};
 

@@ -3,9 +3,8 @@
 use crate::enter::{self, Plan, Trees};
 use std::ffi::OsString;
 use std::fs::File;
-use std::process::ExitCode;
 use wb_doc::chain::{self, Source};
-use wb_doc::{Error, FilterArgs, escape};
+use wb_doc::{Error, ExitCode, FilterArgs, escape};
 use wb_sys::{Errno, program};
 
 /// Open a container's root and the sources of its bind mounts, and run the next program

@@ -3,8 +3,7 @@
 use nix::mount::MntFlags;
 use std::ffi::OsStr;
 use std::path::Path;
-use std::process::ExitCode;
-use wb_doc::{Context, Document, Error, Filter, FilterArgs};
+use wb_doc::{Context, Document, Error, ExitCode, Filter, FilterArgs};
 use wb_store::Place;
 use wb_sys::{Errno, mount, tree};
 

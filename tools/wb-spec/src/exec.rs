@@ -3,8 +3,7 @@
 use crate::flags::{self, EXEC, Given};
 use crate::{attend, capabilities, environment, help, namespaces, process};
 use serde_json::Value;
-use std::process::ExitCode;
-use wb_doc::{Document, Error, FilterArgs, names};
+use wb_doc::{Document, Error, ExitCode, FilterArgs, names};
 use wb_store::Place;
 
 const USAGE: &str = "[-n] exec [FLAGS] [CONTAINER] COMMAND [ARG...]";

@@ -4,7 +4,7 @@ use crate::flags::{Flag, RUN};
 use crate::table::TABLE;
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::process::ExitCode;
+use wb_doc::ExitCode;
 
 /// `wb-spec --help`.
 pub fn overview() -> ExitCode {

@@ -2,6 +2,7 @@
 //!
 //! `wb-spec run [FLAGS] IMAGE [COMMAND [ARG...]]` writes a new container's document from docker's flags;
 //! `wb-spec exec` replaces the process in a running container's document; `wb-spec update` changes its limits.
+#![cfg_attr(not(test), no_main)]
 
 mod attend;
 mod capabilities;
@@ -25,10 +26,11 @@ mod table;
 mod update;
 mod volumes;
 
-use std::process::ExitCode;
-use wb_doc::Error;
+use wb_doc::{Error, ExitCode};
 
 const TOOL: &str = "wb-spec";
+
+wb_sys::start!(main);
 
 fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1).peekable();

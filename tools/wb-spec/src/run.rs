@@ -5,8 +5,7 @@ use crate::{
     attend, capabilities, devices, health, help, mounts, namespaces, network, process, resources, security,
 };
 use serde_json::{Value, json};
-use std::process::ExitCode;
-use wb_doc::{Context, Document, Error, names};
+use wb_doc::{Context, Document, Error, ExitCode, names};
 use wb_store::{Place, record};
 
 const USAGE: &str = "run [FLAGS] IMAGE [COMMAND [ARG...]]";

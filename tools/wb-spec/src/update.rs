@@ -3,8 +3,7 @@
 use crate::flags::{self, Given, UPDATE};
 use crate::{attend, help, namespaces, resources};
 use serde_json::{Map, Value};
-use std::process::ExitCode;
-use wb_doc::{Document, Error, Filter, FilterArgs};
+use wb_doc::{Document, Error, ExitCode, Filter, FilterArgs};
 use wb_store::Place;
 
 const USAGE: &str = "[-n] update [FLAGS] [CONTAINER...]";

@@ -10,8 +10,7 @@ use serde_json::Value;
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::path::Path;
-use std::process::ExitCode;
-use wb_doc::{Error, Filter, table, units};
+use wb_doc::{Error, ExitCode, Filter, table, units};
 use wb_store::image::{Digest, Image, ImageStore};
 use wb_store::{Place, record};
 

@@ -67,7 +67,7 @@ pub fn inspected(document: &Document) -> Value {
         "Mounts": mounts(document),
         "NetworkSettings": network_settings(document),
     });
-    if let (Value::Object(view), members) = (&mut view, document.members().clone()) {
+    if let (Value::Object(view), Value::Object(members)) = (&mut view, document.clone().into_value()) {
         view.extend(members);
     }
     view

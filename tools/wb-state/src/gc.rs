@@ -7,8 +7,7 @@ use crate::TOOL;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
-use std::process::ExitCode;
-use wb_doc::{Context, Document, Error, Filter, names};
+use wb_doc::{Context, Document, Error, ExitCode, Filter, names};
 use wb_store::lock::Lock;
 use wb_store::{Place, record, tree};
 

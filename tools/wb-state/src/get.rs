@@ -3,8 +3,7 @@
 use crate::{TOOL, docker};
 use serde_json::Value;
 use std::io::{ErrorKind, IsTerminal, Write};
-use std::process::ExitCode;
-use wb_doc::{Context, Document, Error, Filter, FilterArgs, Template};
+use wb_doc::{Context, Document, Error, ExitCode, Filter, FilterArgs, Template};
 use wb_store::atomic::Durability;
 use wb_store::{Place, record};
 

@@ -4,8 +4,7 @@ use crate::row::Row;
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::fs;
-use std::process::ExitCode;
-use wb_doc::{Error, Template, units};
+use wb_doc::{Error, ExitCode, Template, units};
 use wb_store::image::ImageStore;
 use wb_store::{Place, network, record};
 

@@ -7,8 +7,7 @@ use crate::{TOOL, docker, words};
 use jiff::Timestamp;
 use serde_json::Value;
 use std::io::{ErrorKind, IsTerminal, Write};
-use std::process::ExitCode;
-use wb_doc::{Context, Document, Error, Filter, names, table};
+use wb_doc::{Context, Document, Error, ExitCode, Filter, names, table};
 use wb_store::{Place, record};
 
 /// What to list, and how.

@@ -2,6 +2,7 @@
 //!
 //! `wb-state [-n] create|put|finish|rm < documents`, `wb-state get CONTAINER...`, `wb-state list`,
 //! `wb-state rename CONTAINER NAME`, `wb-state gc`
+#![cfg_attr(not(test), no_main)]
 
 mod create;
 mod df;
@@ -23,8 +24,7 @@ mod words;
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
-use std::process::ExitCode;
-use wb_doc::{Context, Document, Error, Filter, FilterArgs};
+use wb_doc::{Context, Document, Error, ExitCode, Filter, FilterArgs};
 use wb_store::atomic::Durability;
 use wb_store::{Place, record};
 
@@ -41,6 +41,7 @@ struct Cli {
 }
 
 #[derive(Subcommand)]
+#[command(defer = true)]
 enum Verb {
     /// Claim the document's id and name
     Create {
@@ -107,6 +108,8 @@ enum Verb {
     /// Print the documents of which leftovers are on the machine; remove half-made records
     Gc,
 }
+
+wb_sys::start!(main);
 
 fn main() -> ExitCode {
     let cli: Cli = wb_doc::parse_filter_from(words(std::env::args_os()));

@@ -2,8 +2,7 @@
 
 use crate::row::{Port, Row};
 use std::io::Write;
-use std::process::ExitCode;
-use wb_doc::{Context, Error};
+use wb_doc::{Context, Error, ExitCode};
 use wb_store::{Place, record};
 
 /// The verb: `80/tcp -> 0.0.0.0:8080` a line, or only the addresses of one port.

@@ -1,6 +1,7 @@
 //! wb-trace: where the milliseconds went, from what the tools told with `WB_TRACE=json`.
 //!
 //! `wb-trace [--svg FILE] [--top NUMBER] [FILE]`
+#![cfg_attr(not(test), no_main)]
 
 mod picture;
 mod table;
@@ -10,9 +11,8 @@ use clap::Parser;
 use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::path::PathBuf;
-use std::process::ExitCode;
 use timeline::Timeline;
-use wb_doc::{Context, Error};
+use wb_doc::{Context, Error, ExitCode};
 
 const TOOL: &str = "wb-trace";
 
@@ -30,6 +30,8 @@ struct Cli {
     #[arg(value_name = "FILE")]
     trace: Option<PathBuf>,
 }
+
+wb_sys::start!(main);
 
 fn main() -> ExitCode {
     let cli: Cli = wb_doc::parse();

@@ -1,6 +1,7 @@
 //! wb-unshare: new namespaces, then the next program as their first process.
 //!
 //! Usage: `wb-unshare [flags] [CMD…] | run --doc FD [--status-fd FD] NEXT… | create … | start | keep CMD…`
+#![cfg_attr(not(test), no_main)]
 
 mod birth;
 mod flags;
@@ -13,7 +14,7 @@ mod subids;
 mod two_phase;
 
 use clap::{Parser, Subcommand};
-use std::process::ExitCode;
+use wb_doc::ExitCode;
 
 const TOOL: &str = "wb-unshare";
 
@@ -38,6 +39,8 @@ enum Verb {
     Hook(two_phase::HookArgs),
     Keep(keep::Args),
 }
+
+wb_sys::start!(main);
 
 fn main() -> ExitCode {
     let cli = wb_doc::parse_filter::<Cli>();

@@ -8,8 +8,7 @@ use files::{Files, Follow};
 use record::Record;
 use std::ffi::OsString;
 use std::io::{self, BufWriter, ErrorKind, Write};
-use std::process::ExitCode;
-use wb_doc::{Context, Error};
+use wb_doc::{Context, Error, ExitCode};
 use wb_store::{Place, record as store};
 
 /// The flags of `logs`.

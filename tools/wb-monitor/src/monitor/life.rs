@@ -11,7 +11,7 @@ use crate::message::Answer;
 use crate::settings::{Restart, STOP_TIMEOUT_S, Settings};
 use nix::sys::signal::Signal;
 use std::time::{Duration, Instant};
-use wb_doc::{Error, Failure};
+use wb_doc::{Document, Error, Failure};
 use wb_sys::{child, process};
 
 /// The wait before the first restart; it doubles with each.
@@ -151,15 +151,11 @@ impl Monitor {
             self.restart_later(end, Some(&message));
             return;
         }
-        let recorded = if self.restarts > 0 {
-            self.record.exited(end, self.stop_wanted, None)
+        if self.restarts > 0 {
+            self.finish(|record, stopped| record.exited(end, stopped, None));
         } else {
-            self.record.failed(failure.code, &message)
-        };
-        if let Err(error) = recorded {
-            self.add_note(&error.to_string());
+            self.finish(|record, _| record.failed(failure.code, &message));
         }
-        self.finish();
     }
 
     fn on_end(&mut self, end: End) {
@@ -209,10 +205,7 @@ impl Monitor {
 
     fn exited(&mut self, end: End) {
         let log_failure = self.log.failure().map(|errno| format!("{} ({errno:?})", errno.desc()));
-        if let Err(error) = self.record.exited(end, self.stop_wanted, log_failure) {
-            self.add_note(&error.to_string());
-        }
-        self.finish();
+        self.finish(|record, stopped| record.exited(end, stopped, log_failure));
     }
 
     /// The policy as it is now: `wb update` may have changed it.
@@ -263,19 +256,30 @@ impl Monitor {
         }
     }
 
-    fn finish(&mut self) {
+    /// Writes down how it ended, and cleans up. The programs of the clean-up start while that is written.
+    fn finish(&mut self, write: impl FnOnce(&Record, bool) -> Result<Document, Error>) {
         self.ours.input = None;
         for stream in STREAMS {
             self.end_output(stream);
         }
         self.phase = Phase::Over;
-        if let Some(pipeline) = &self.task.finish {
-            match self.record.read().and_then(|document| Finish::start(pipeline, &document)) {
-                Ok(finish) => self.phase = Phase::Finishing(finish),
-                Err(error) => self.add_note(&error.to_string()),
-            }
-            self.finished();
+        let begun = self.task.finish.take().map(Finish::begin).transpose();
+        let written = write(&self.record, self.stop_wanted);
+        if let Err(error) = &written {
+            self.add_note(&error.to_string());
         }
+        let started = begun.and_then(|finish| {
+            let Some(mut finish) = finish else { return Ok(()) };
+            // Without a record that can be written there may still be one that can be read.
+            let started =
+                written.or_else(|_| self.record.read()).and_then(|document| finish.start(&document));
+            self.phase = Phase::Finishing(finish);
+            started
+        });
+        if let Err(error) = started {
+            self.add_note(&error.to_string());
+        }
+        self.finished();
     }
 
     /// Goes on if the clean-up has ended.

@@ -54,10 +54,11 @@ impl Record {
             }
             Ok(())
         })
+        .map(drop)
     }
 
     /// The chain failed: the container is as it was before, but for the reason.
-    pub fn failed(&self, code: u8, message: &str) -> Result<(), Error> {
+    pub fn failed(&self, code: u8, message: &str) -> Result<Document, Error> {
         self.update(Durability::Visible, |document| {
             without_process(document);
             set(document, "status", "created".into())?;
@@ -77,10 +78,11 @@ impl Record {
             }
             ended(document, "restarting", end)
         })
+        .map(drop)
     }
 
     /// It ended. `stopped` says that somebody wanted it to, which a restart policy respects after a reboot.
-    pub fn exited(&self, end: End, stopped: bool, log_failure: Option<String>) -> Result<(), Error> {
+    pub fn exited(&self, end: End, stopped: bool, log_failure: Option<String>) -> Result<Document, Error> {
         let durability = if self.transient { Durability::Visible } else { Durability::Durable };
         self.update(durability, |document| {
             without_process(document);
@@ -97,7 +99,7 @@ impl Record {
 
     /// What the checks say, while it runs.
     pub fn health(&self, health: &serde_json::Value) -> Result<(), Error> {
-        self.update(Durability::Visible, |document| set(document, "health", health.clone()))
+        self.update(Durability::Visible, |document| set(document, "health", health.clone())).map(drop)
     }
 
     /// The record as it is now.
@@ -109,8 +111,8 @@ impl Record {
         &self,
         durability: Durability,
         change: impl FnOnce(&mut Document) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        record::update(&self.place, &self.id, durability, change).map(drop)
+    ) -> Result<Document, Error> {
+        record::update(&self.place, &self.id, durability, change)
     }
 }
 

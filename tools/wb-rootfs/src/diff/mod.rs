@@ -8,8 +8,7 @@ use std::collections::BTreeSet;
 use std::io::{BufWriter, ErrorKind, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::process::ExitCode;
-use wb_doc::{Context, Document, Error, FilterArgs};
+use wb_doc::{Context, Document, Error, ExitCode, FilterArgs};
 
 /// List what a container changed (A added, C changed, D deleted), or write it as a layer
 ///

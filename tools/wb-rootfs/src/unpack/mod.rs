@@ -18,8 +18,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::process::ExitCode;
-use wb_doc::{Context, Error};
+use wb_doc::{Context, Error, ExitCode};
 use wb_store::Place;
 use wb_store::image::Digest;
 
