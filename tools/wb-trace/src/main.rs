@@ -4,6 +4,7 @@
 #![cfg_attr(not(test), no_main)]
 
 mod picture;
+mod scale;
 mod table;
 mod timeline;
 

@@ -1,11 +1,10 @@
 //! The picture: time from left to right, a lane for each process, a bar for each call.
 
+use crate::scale::{CHART_WIDTH, LABELS_WIDTH, Scale};
 use crate::timeline::{Call, Lane, Timeline};
 use std::fmt::Write as _;
 
 const LANE_HEIGHT: f64 = 30.0;
-const LABELS_WIDTH: f64 = 170.0;
-const CHART_WIDTH: f64 = 1100.0;
 const TOP: f64 = 56.0;
 
 /// What a call is about, its colour, and the names that belong to it. The colours keep apart for colour-blind eyes
@@ -18,11 +17,13 @@ const KINDS: [(&str, &str, &[&str]); 7] = [
             "mount",
             "umount2",
             "pivot_root",
+            "chroot",
             "open_tree",
             "move_mount",
             "fsopen",
             "fsconfig",
             "fsmount",
+            "fspick",
             "mount_setattr",
         ],
     ),
@@ -32,7 +33,7 @@ const KINDS: [(&str, &str, &[&str]); 7] = [
     (
         "privileges",
         "#cc79a7",
-        &["capset", "prctl", "seccomp", "setresuid", "setresgid", "setgroups", "prlimit64"],
+        &["capset", "prctl", "seccomp", "setresuid", "setresgid", "setgroups", "prlimit64", "keyctl"],
     ),
     (
         "processes",
@@ -44,6 +45,7 @@ const KINDS: [(&str, &str, &[&str]); 7] = [
             "fork",
             "posix_spawn",
             "setsid",
+            "kill",
             "dup2",
             "close_range",
             "pidfd_open",
@@ -73,19 +75,18 @@ const OTHER: &str = "#999999";
 
 /// The whole picture as an SVG document.
 pub fn svg(timeline: &Timeline) -> String {
-    let end = timeline.end().max(1e-6);
-    let scale = CHART_WIDTH / end;
+    let scale = Scale::new(timeline);
     let height = TOP + LANE_HEIGHT * count(timeline.lanes.len()) + 24.0;
-    let width = LABELS_WIDTH + CHART_WIDTH + 30.0;
+    let width = LABELS_WIDTH + CHART_WIDTH + 60.0;
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
          viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" font-size=\"12\">\n\
          <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
     );
     legend(&mut out);
-    axis(&mut out, end, scale, height);
+    axis(&mut out, &scale, height);
     for (row, lane) in timeline.lanes.iter().enumerate() {
-        draw_lane(&mut out, lane, TOP + LANE_HEIGHT * count(row), scale);
+        draw_lane(&mut out, lane, TOP + LANE_HEIGHT * count(row), &scale);
     }
     out.push_str("</svg>\n");
     out
@@ -110,27 +111,42 @@ fn legend(out: &mut String) {
     }
 }
 
-/// A line every so many milliseconds, at a round step that leaves about ten of them.
-fn axis(out: &mut String, end: f64, scale: f64, height: f64) {
-    let rough = end * 1e3 / 10.0;
-    let power = 10_f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|factor| factor * power).find(|step| *step >= rough);
-    let step = step.unwrap_or(rough);
-    let mut at = 0.0;
-    while at <= end * 1e3 {
-        let x = LABELS_WIDTH + at / 1e3 * scale;
-        let (top, bottom) = (TOP - 8.0, height - 20.0);
+/// A line every so many milliseconds, at a round step that leaves about ten of them; and a band for each fold, which
+/// says how long it is.
+fn axis(out: &mut String, scale: &Scale, height: f64) {
+    let (top, bottom) = (TOP - 8.0, height - 20.0);
+    let mut free = 0.0;
+    for at in scale.ticks_ms() {
+        let x = scale.x(at / 1e3);
         put(
             out,
             format_args!("<line x1=\"{x:.1}\" y1=\"{top}\" x2=\"{x:.1}\" y2=\"{bottom}\" stroke=\"#ddd\"/>"),
         );
-        let label = (at * 1e4).round() / 1e4;
-        put(out, format_args!("<text x=\"{x:.1}\" y=\"{}\" fill=\"#666\">{label} ms</text>\n", TOP - 12.0));
-        at += step;
+        // Behind a fold lines may stand close.
+        if x >= free {
+            let label = format!("{} ms", (at * 1e4).round() / 1e4);
+            put(out, format_args!("<text x=\"{x:.1}\" y=\"{}\" fill=\"#666\">{label}</text>\n", TOP - 12.0));
+            free = x + 8.0 * count(label.len());
+        }
+    }
+    for (start, end) in scale.folds() {
+        let (from, to) = (scale.x(start), scale.x(end));
+        let (middle, seconds) = (f64::midpoint(from, to), end - start);
+        put(
+            out,
+            format_args!(
+                "<rect x=\"{from:.1}\" y=\"{top}\" width=\"{:.1}\" height=\"{:.1}\" fill=\"#f4f4f4\"/>\
+                 <text x=\"{middle:.1}\" y=\"{:.1}\" fill=\"#666\" font-size=\"10\" text-anchor=\"middle\">{seconds:.1} s\
+                 <title>no tool made a call</title></text>\n",
+                to - from,
+                bottom - top,
+                height - 8.0
+            ),
+        );
     }
 }
 
-fn draw_lane(out: &mut String, lane: &Lane, y: f64, scale: f64) {
+fn draw_lane(out: &mut String, lane: &Lane, y: f64, scale: &Scale) {
     let middle = y + LANE_HEIGHT / 2.0;
     put(
         out,
@@ -141,8 +157,8 @@ fn draw_lane(out: &mut String, lane: &Lane, y: f64, scale: f64) {
             lane.pid
         ),
     );
-    let start = LABELS_WIDTH + lane.start() * scale;
-    let width = ((lane.end() - lane.start()) * scale).max(1.0);
+    let start = scale.x(lane.start());
+    let width = (scale.x(lane.end()) - start).max(1.0);
     put(
         out,
         format_args!(
@@ -153,11 +169,12 @@ fn draw_lane(out: &mut String, lane: &Lane, y: f64, scale: f64) {
     for call in &lane.calls {
         draw_call(out, call, y, scale);
     }
-    draw_sum(out, lane, start, start + width, middle);
+    draw_sum(out, lane, scale, start + width, middle);
 }
 
-/// What a lane comes to, behind its last call; before its first where there is no room behind it.
-fn draw_sum(out: &mut String, lane: &Lane, start: f64, end: f64, middle: f64) {
+/// What a lane comes to, behind its last call; before its first where there is no room behind it, and where there is
+/// none there either, between two calls.
+fn draw_sum(out: &mut String, lane: &Lane, scale: &Scale, end: f64, middle: f64) {
     let Some(slowest) = lane.slowest() else { return };
     let sum = format!(
         "{:.1} ms in calls, {} {:.1} ms",
@@ -166,20 +183,36 @@ fn draw_sum(out: &mut String, lane: &Lane, start: f64, end: f64, middle: f64) {
         slowest.seconds * 1e3
     );
     let room = 6.2 * count(sum.len());
-    let (x, anchor) =
-        if end + room < LABELS_WIDTH + CHART_WIDTH { (end + 6.0, "start") } else { (start - 6.0, "end") };
+    let start = scale.x(lane.start());
+    let (x, anchor, y) = if end + room < LABELS_WIDTH + CHART_WIDTH + 40.0 {
+        (end + 6.0, "start", middle + 4.0)
+    } else if start - room > LABELS_WIDTH {
+        (start - 6.0, "end", middle + 4.0)
+    } else {
+        (widest_gap(lane, scale) + 6.0, "start", middle - 5.0)
+    };
+    // With a seam, to be read over whatever it lies on.
     put(
         out,
         format_args!(
-            "<text x=\"{x:.1}\" y=\"{:.1}\" fill=\"#666\" font-size=\"10\" text-anchor=\"{anchor}\">{sum}</text>\n",
-            middle + 4.0
+            "<text x=\"{x:.1}\" y=\"{y:.1}\" fill=\"#666\" font-size=\"10\" text-anchor=\"{anchor}\" stroke=\"white\" \
+             stroke-width=\"3\" paint-order=\"stroke\">{sum}</text>\n"
         ),
     );
 }
 
-fn draw_call(out: &mut String, call: &Call, y: f64, scale: f64) {
-    let x = LABELS_WIDTH + call.time * scale;
-    let width = (call.seconds * scale).max(0.8);
+/// Where the widest gap between two calls of a lane begins.
+fn widest_gap(lane: &Lane, scale: &Scale) -> f64 {
+    let gaps = lane.calls.windows(2).map(|pair| {
+        let from = scale.x(pair[0].time + pair[0].seconds);
+        (scale.x(pair[1].time) - from, from)
+    });
+    gaps.max_by(|a, b| a.0.total_cmp(&b.0)).map_or_else(|| scale.x(lane.start()), |(_, from)| from)
+}
+
+fn draw_call(out: &mut String, call: &Call, y: f64, scale: &Scale) {
+    let x = scale.x(call.time);
+    let width = (scale.x(call.time + call.seconds) - x).max(0.8);
     put(
         out,
         format_args!(
@@ -241,6 +274,44 @@ mod tests {
         assert!(picture.contains("a &quot;new&quot; &lt;world&gt;"), "{picture}");
         assert!(picture.contains(">1.0 ms in calls, mount 1.0 ms</text>"), "{picture}");
         assert!(picture.trim_end().ends_with("</svg>"));
+    }
+
+    /// The x of each sum's text, and where it is anchored.
+    fn sums(picture: &str) -> Vec<(f64, bool)> {
+        let lines = picture.lines().filter(|line| line.contains(" ms in calls, "));
+        lines
+            .map(|line| {
+                let x = line.split("x=\"").nth(1).unwrap().split('"').next().unwrap();
+                (x.parse().unwrap(), line.contains("text-anchor=\"end\""))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_sum_of_a_lane_that_takes_the_whole_width_stands_between_its_calls() {
+        let lines = "{\"time\":1,\"tool\":\"wb-a\",\"pid\":1,\"name\":\"fork\",\"call\":\"fork()\",\"why\":\"w\",\"result\":\"2\",\"seconds\":0.001}\n\
+             {\"time\":1.08,\"tool\":\"wb-a\",\"pid\":1,\"name\":\"kill\",\"call\":\"kill()\",\"why\":\"w\",\"result\":\"0\",\"seconds\":0.001}\n";
+        let picture = svg(&Timeline::read(lines.as_bytes()).unwrap());
+        let sums = sums(&picture);
+        assert_eq!(sums.len(), 1, "{picture}");
+        assert!(sums[0].0 > LABELS_WIDTH && !sums[0].1, "{sums:?}");
+    }
+
+    #[test]
+    fn a_long_wait_is_folded_and_said() {
+        let call = |time: f64| {
+            format!(
+                "{{\"time\":{time},\"tool\":\"wb-a\",\"pid\":1,\"name\":\"kill\",\"call\":\"kill()\",\"why\":\"w\",\"result\":\"0\",\"seconds\":0.005}}\n"
+            )
+        };
+        let picture = svg(&Timeline::read((call(1.0) + &call(61.0)).as_bytes()).unwrap());
+        assert!(picture.contains(">60.0 s<"), "{picture}");
+        // Both calls are as wide as if nothing lay between them.
+        let widths = picture.split("<g>").skip(1).map(|call| {
+            let width = call.split(" width=\"").nth(1).unwrap().split('"').next().unwrap();
+            width.parse::<f64>().unwrap()
+        });
+        assert!(widths.clone().count() == 2 && widths.into_iter().all(|width| width > 400.0), "{picture}");
     }
 
     #[test]
