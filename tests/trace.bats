@@ -94,6 +94,49 @@ at_least () {
   at_least 1
 }
 
+@test "strace and the trace: a user namespace, a filter of one's own, what belongs to the process" {
+  make_busybox_image
+  mkdir data
+  agree wb run --rm --userns 0:231072:65536 --net none -v "$PWD/data:/data" busybox echo hello
+  grep -qx hello traced.out
+  at_least 200
+  grep -q '^wb-.* write("/proc/[0-9]*/uid_map", "0 231072 65536\\n") = 15 <' trace.txt
+  grep -q '^wb-rootfs.* prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP) = 0 <' trace.txt
+  echo '{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir"],"action":"SCMP_ACT_ERRNO"}]}' >filter.json
+  agree wb run --rm --net none --security-opt "seccomp=$PWD/filter.json" --security-opt no-new-privileges --oom-score-adj 200 \
+    --sysctl kernel.msgmax=1000 --group-add 5 --hostname box --cpus 0.5 --cpuset-cpus 0 --pids-limit 50 busybox echo hello
+  at_least 200
+  grep -q '^wb-confine.* prctl(PR_SET_NO_NEW_PRIVS, 1' trace.txt
+  agree wb run --rm --network host --pid host --ipc host --uts host --security-opt seccomp=unconfined busybox echo hello
+  at_least 150
+}
+
+@test "strace and the trace: what is done to containers meanwhile" {
+  make_busybox_image
+  wb network create --subnet 10.98.8.0/24 lab >/dev/null
+  wb create --name box busybox sleep 1000 >/dev/null
+  start_traced wb start box
+  eventually 30 grep -qx box traced.out
+  eventually 30 sh -c 'wb inspect box | jq -e ".[0].wb.state.status == \"running\"" >/dev/null'
+  WB_TRACE='' within 30 wb kill box >/dev/null
+  end_traced
+  at_least 100
+  wb start box
+  for line in 'pause box' 'unpause box' 'update -m 32m --pids-limit 20 box' 'commit box kept'; do
+    # shellcheck disable=SC2086 # words
+    agree wb $line
+    at_least 1
+  done
+  # The tools behind wb-image have told, though it reads their standard error.
+  grep -q '^wb-rootfs\[' trace.txt
+  # The resolver of names stays, and strace with it.
+  start_traced wb network connect lab box
+  eventually 30 sh -c 'grep -l "^execve(\"[^\"]*/env\"" traced/process.* | xargs tail -qn 1 | grep -q "^+++ exited with 0"'
+  within 30 wb network disconnect lab box
+  end_traced
+  at_least 10
+}
+
 @test "strace and the trace: what fails is told too" {
   make_busybox_image
   start_traced wb run --rm --net none busybox /etc/passwd

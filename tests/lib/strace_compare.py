@@ -20,8 +20,12 @@ SHOWN = {
     "kill", "tkill", "tgkill", "pidfd_send_signal", "execve", "execveat", "sethostname", "setdomainname",
     "setresuid", "setresgid", "setgroups", "bpf",
 }
-# A control file, as -y shows the descriptor.
-CONTROL = re.compile(r"write\(\d+<(/(?:sys/fs/cgroup|proc)/[^>]*)>, ")
+# A control file, as -y shows the descriptor; one of a proc that is not mounted anywhere has only the end of its path.
+CONTROL = re.compile(r"write\(\d+<(/(?:sys/fs/cgroup|proc)/[^>]*|/\d+/(?:uid_map|gid_map|setgroups))>, ")
+# A process's own directory, by whichever name.
+OWN = re.compile(r'"/proc/(?:self|\d+)/|"/\d+/(?=uid_map|gid_map|setgroups)')
+# The control files that must be shown.
+CONTROLLED = re.compile(r"/sys/fs/cgroup/|(?:/proc)?/\d+/(?:uid_map|gid_map|setgroups)$")
 # libc's names in the trace for what strace shows as the system call.
 ALIASES = {"fork": "clone", "execvp": "execve", "execvpe": "execve"}
 # Calls of which only the name and the result are compared: the trace says what they ask in words of its own.
@@ -44,13 +48,16 @@ class Call:
     def must_show(self):
         if self.name in ("sendto", "sendmsg"):
             return "nlmsg_len=" in self.raw
-        return self.name in SHOWN or (self.control or "").startswith("/sys/fs/cgroup/")
+        return self.name in SHOWN or bool(self.control and CONTROLLED.match(self.control))
 
     def words(self):
         """What can be compared: strings and names of constants."""
         if self.control:
-            return [f'"{self.control}"'] + words(self.text)
+            return words(f'"{self.control}"') + words(self.text)
         found = words(self.text)
+        if self.name == "statx":
+            # What it fills in is none of what is asked.
+            return [word for word in found if word.startswith(('"', "AT_")) and word != "AT_STATX_SYNC_AS_STAT"]
         if self.name in ("execve", "execveat"):
             # Not the file that was found in PATH, and no environment.
             return [word for word in found[1:] if word.startswith('"')]
@@ -78,7 +85,7 @@ LINE = re.compile(r"(?:\x1b\[\d+m)?(wb-\w+)\[(\d+)\](?:\x1b\[\d+m)? (\w+)\((.*)\
 
 
 def words(text):
-    text = re.sub(r"/\*.*?\*/", "", text)
+    text = OWN.sub('"/proc/PID/', re.sub(r"/\*.*?\*/", "", text))
     return re.findall(r'"(?:[^"\\]|\\.)*"|\b[A-Z][A-Z0-9_]{3,}\b', text)
 
 

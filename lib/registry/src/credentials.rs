@@ -191,7 +191,8 @@ fn helper(name: &str, verb: &str, input: &str) -> Result<(bool, Vec<u8>), Error>
     let what = || program.clone();
     let mut command = Command::new(&program);
     command.arg(verb).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.spawn().context(what)?;
+    let mut child =
+        wb_sys::child::spawn(&mut command, "passwords are this program's business").context(what)?;
     if let Some(mut stdin) = child.stdin.take() {
         // A helper that does not listen says so by its status.
         stdin.write_all(input.as_bytes()).ok();

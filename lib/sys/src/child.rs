@@ -159,13 +159,21 @@ pub fn spawn_with<S: AsRef<OsStr>>(
     )
 }
 
-/// Starts another program as `command` says: what posix_spawn(3) does, a clone and an execve in the child.
+/// Starts another program as `command` says: what posix_spawn(3) does, a clone and an execve in the child. One of our
+/// own tools tells its trace where this one does, whatever its standard error is.
 pub fn spawn(command: &mut std::process::Command, why: &str) -> std::io::Result<std::process::Child> {
     let program = if trace::is_on() { quoted(command.get_program()) } else { String::new() };
     let words = command
         .get_args()
         .filter(|_| trace::is_on())
         .fold(program.clone(), |all, word| all + ", " + &quoted(word));
+    if trace::is_on() && crate::program::is_tool(command.get_program()) {
+        for variable in trace::handed_on(command.get_program(), Vec::new()) {
+            if let Some((name, value)) = variable.to_str().ok().and_then(|pair| pair.split_once('=')) {
+                command.env(name, value);
+            }
+        }
+    }
     let mut failure = None;
     let spawned = call(
         why,

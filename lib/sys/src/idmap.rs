@@ -70,21 +70,43 @@ pub fn with_file_ids<T>(uid: u32, gid: u32, act: impl FnOnce() -> T) -> Result<T
 }
 
 fn secure_bits() -> Result<i64> {
-    // SAFETY: takes no memory.
-    let bits = unsafe { nix::libc::prctl(nix::libc::PR_GET_SECUREBITS, 0, 0, 0, 0) };
-    Errno::result(bits).map(i64::from)
+    call(
+        "what set*id(2) does to capabilities as yet",
+        || "prctl(PR_GET_SECUREBITS)".into(),
+        || {
+            // SAFETY: takes no memory.
+            Errno::result(unsafe { nix::libc::prctl(nix::libc::PR_GET_SECUREBITS, 0, 0, 0, 0) })
+        },
+    )
+    .map(i64::from)
 }
 
 fn set_secure_bits(bits: i64) -> Result<()> {
     call(
         "capabilities do not go with a change of ids",
-        || format!("prctl(PR_SET_SECUREBITS, {bits:#x})"),
+        || format!("prctl(PR_SET_SECUREBITS, {})", shown_secure_bits(bits)),
         || {
             // SAFETY: takes no memory.
             let result = unsafe { nix::libc::prctl(nix::libc::PR_SET_SECUREBITS, bits, 0, 0, 0) };
             Errno::result(result).map(drop)
         },
     )
+}
+
+/// The bits as <linux/securebits.h> names them, in its order.
+fn shown_secure_bits(bits: i64) -> String {
+    let names = [
+        "SECBIT_NOROOT",
+        "SECBIT_NOROOT_LOCKED",
+        "SECBIT_NO_SETUID_FIXUP",
+        "SECBIT_NO_SETUID_FIXUP_LOCKED",
+        "SECBIT_KEEP_CAPS",
+        "SECBIT_KEEP_CAPS_LOCKED",
+        "SECBIT_NO_CAP_AMBIENT_RAISE",
+        "SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED",
+    ];
+    let set = names.iter().enumerate().filter(|(bit, _)| bits & (1 << bit) != 0);
+    crate::trace::flags(set.map(|(_, name)| name))
 }
 
 /// Gives the id that was in force. setfsuid(2) reports no failure; a second call with no valid id tells.
@@ -114,6 +136,13 @@ fn set_file_group(gid: u32) -> Result<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secure_bits_have_the_headers_names() {
+        assert_eq!(shown_secure_bits(0), "0");
+        assert_eq!(shown_secure_bits(1 << 2), "SECBIT_NO_SETUID_FIXUP");
+        assert_eq!(shown_secure_bits(0x11), "SECBIT_NOROOT|SECBIT_KEEP_CAPS");
+    }
 
     #[test]
     fn makes_a_namespace_of_its_own() {

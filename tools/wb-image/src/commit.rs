@@ -94,12 +94,10 @@ fn base(store: &ImageStore, document: &Document) -> Result<Image, Error> {
 
 /// The container's changes as `wb-rootfs diff` writes them.
 fn changes(store: &ImageStore, document: &Document) -> Result<layer::Layer, Error> {
-    let mut child = Command::new("wb-rootfs")
-        .args(["diff", "--tar"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
+    let mut command = Command::new("wb-rootfs");
+    command.args(["diff", "--tar"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = wb_sys::child::spawn(&mut command, "what the container changed, as a layer")
         .context(|| "wb-rootfs")?;
     if let Some(mut stdin) = child.stdin.take() {
         // It reads the document whole before it writes anything.

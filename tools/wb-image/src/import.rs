@@ -81,13 +81,9 @@ fn read(store: &ImageStore, source: &OsString, limits: &[String]) -> Result<laye
 
 /// A directory's tree, without what is mounted below it, as `wb-rootfs diff` writes layers.
 fn directory(store: &ImageStore, directory: &Path, limits: &[String]) -> Result<layer::Layer, Error> {
-    let child = Command::new("wb-rootfs")
-        .args(["diff", "--tar", "--upper"])
-        .arg(directory)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .context(|| "wb-rootfs")?;
+    let mut command = Command::new("wb-rootfs");
+    command.args(["diff", "--tar", "--upper"]).arg(directory);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = wb_sys::child::spawn(&mut command, "a directory as a layer").context(|| "wb-rootfs")?;
     layer::store(store, layer::Checked::new(child)?, limits)
 }

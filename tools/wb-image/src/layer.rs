@@ -176,15 +176,11 @@ pub struct Unpacker {
 
 impl Unpacker {
     pub fn start(arguments: &[&str], limits: &[String]) -> Result<Self, Error> {
-        let mut child = Command::new("wb-rootfs")
-            .arg("unpack")
-            .args(arguments)
-            .args(limits)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context(|| "wb-rootfs")?;
+        let mut command = Command::new("wb-rootfs");
+        command.arg("unpack").args(arguments).args(limits);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child =
+            wb_sys::child::spawn(&mut command, "a layer becomes a directory").context(|| "wb-rootfs")?;
         let stdin = child.stdin.take();
         if let Some(stdin) = &stdin {
             wb_sys::tree::widen_pipe(stdin);

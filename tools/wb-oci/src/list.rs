@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use wb_doc::{Context, Error, ExitCode};
 
 /// Runs `state`.
@@ -87,7 +87,11 @@ pub fn ps(place: &Place, args: &PsArgs) -> Result<ExitCode, Error> {
         return Ok(ExitCode::SUCCESS);
     }
     let options = if args.options.is_empty() { vec!["-ef".into()] } else { args.options.clone() };
-    let output = Command::new("ps").args(&options).output().context(|| "ps")?;
+    let mut command = Command::new("ps");
+    command.args(&options).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = wb_sys::child::spawn(&mut command, "what the system's own program says of processes")
+        .and_then(Child::wait_with_output)
+        .context(|| "ps")?;
     if !output.status.success() {
         return Err(Error::new(String::from_utf8_lossy(&output.stderr).trim_end().to_owned()).within("ps"));
     }

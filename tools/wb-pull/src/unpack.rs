@@ -30,12 +30,15 @@ impl Unpack {
     /// Starts the program.
     pub fn start(diff_id: &Digest, limits: &[String]) -> Result<Self, Error> {
         let name = "wb-rootfs";
-        let mut spawned = command(Path::new(name), diff_id, limits).spawn();
+        let start = |program: &Path| {
+            wb_sys::child::spawn(&mut command(program, diff_id, limits), "a layer becomes a directory")
+        };
+        let mut spawned = start(Path::new(name));
         if spawned.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
             // Not in PATH: beside this program, as they are installed.
             if let Some(beside) = std::env::current_exe().ok().and_then(|own| Some(own.parent()?.join(name)))
             {
-                spawned = command(&beside, diff_id, limits).spawn();
+                spawned = start(&beside);
             }
         }
         let mut child = spawned.context(|| name)?;
@@ -84,9 +87,7 @@ impl Drop for Unpack {
 fn command(program: &Path, diff_id: &Digest, limits: &[String]) -> Command {
     let mut command = Command::new(program);
     command.args(["unpack", "--diff-id", diff_id.as_str()]).args(limits);
-    command.stdin(Stdio::piped()).stdout(Stdio::null());
-    let traced = std::env::var_os("WB_TRACE").is_some();
-    command.stderr(if traced { Stdio::inherit() } else { Stdio::piped() });
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     command
 }
 

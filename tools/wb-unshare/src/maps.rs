@@ -3,7 +3,7 @@
 use nix::unistd::Pid;
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use wb_doc::oci::IdMapping;
 use wb_doc::{Context, Error};
 use wb_sys::file::write_control;
@@ -71,12 +71,14 @@ fn lines(map: &[IdMapping]) -> String {
 
 fn helper(program: &str, pid: Pid, map: &[IdMapping]) -> Result<(), Error> {
     let numbers = map.iter().flat_map(|one| [one.container_id, one.host_id, one.size]);
-    let output = Command::new(program)
-        .arg(pid.to_string())
-        .args(numbers.map(|number| number.to_string()))
-        .output()
-        .context(|| program.to_owned())
-        .map_err(|error| error.hint("Debian has newuidmap and newgidmap in the package uidmap"))?;
+    let mut command = Command::new(program);
+    command.arg(pid.to_string()).args(numbers.map(|number| number.to_string()));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let output =
+        wb_sys::child::spawn(&mut command, "more ids than one's own are a set-uid program's to give")
+            .and_then(Child::wait_with_output)
+            .context(|| program.to_owned())
+            .map_err(|error| error.hint("Debian has newuidmap and newgidmap in the package uidmap"))?;
     if output.status.success() {
         return Ok(());
     }
