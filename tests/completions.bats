@@ -48,6 +48,19 @@ completed () { wb complete "$@" | paste -sd' '; }
   [ "$(completed network connect lab-net run)" = running-box ]
   [ "$(completed volume rm '')" = data-volume ]
   [ "$(completed help dri)" = drift ]
+  # The value of a flag is no operand, and a flag's value may stand in the same word.
+  [ "$(completed run -m 64m --rm -itp 80:80 bus)" = busybox:latest ]
+  [ "$(completed exec -u 1000 run)" = running-box ]
+  [ "$(completed logs --tail 5 run)" = running-box ]
+  [ "$(completed run --network=lab)" = --network=lab-net ]
+  [ "$(completed run --network=lab-net bus)" = busybox:latest ]
+  [ "$(completed run --net container:run)" = container:running-box ]
+  [ -z "$(completed run --name '')" ]
+  # A command inside another, and longer spellings.
+  [ "$(completed trace -o picture.svg run -m 64m bus)" = busybox:latest ]
+  [ "$(completed image rm bus)" = busybox:latest ]
+  [ "$(completed container stop run)" = running-box ]
+  [ "$(completed system '')" = 'df events info prune' ]
   [ -z "$(completed nosuch '')" ]
 }
 
@@ -65,7 +78,7 @@ completed () { wb complete "$@" | paste -sd' '; }
   cat >ask <<'END'
 . "$1"
 shift
-COMP_WORDS=(wb "$@") COMP_CWORD=$#
+COMP_LINE="wb $*" COMP_POINT=$((${#COMP_LINE}))
 _wb
 printf '%s\n' "${COMPREPLY[@]}"
 END
@@ -77,6 +90,42 @@ END
   printf '. %s\nwb renam\t--help\nexit 0\n' "$completions/wb.bash" >typed
   TERM=dumb within 30 script -qec 'bash --norc -i' /dev/null <typed >out
   grep -q 'usage: wb rename CONTAINER NAME' out
+  things
+  printf '. %s\nA=1 wb run -m 64m --rm --network=lab\tbusybox:lat\techo it$((1+1))works\nexit 0\n' "$completions/wb.bash" >typed
+  TERM=dumb within 30 script -qec 'bash --norc -i' /dev/null <typed >out
+  grep -q 'it2works' out
+}
+
+@test "subcommands that are offered are there" {
+  for flow in network volume image container system; do
+    for verb in $(completed "$flow" ''); do
+      run --separate-stderr wb "$flow" "$verb" --help
+      [[ $stderr != *"is no command about"* && $stderr != *"is none of"* ]]
+    done
+  done
+}
+
+@test "a name with a slip of the fingers: the one that was meant" {
+  things
+  meant () {
+    local name=$1
+    shift
+    run --separate-stderr "$@"
+    [ "$status" -ne 0 ]
+    [[ $stderr == *$'\n'"hint: did you mean $name?" ]]
+  }
+  meant running-box wb stop runing-box
+  meant running-box wb exec running-bx true
+  meant stopped-box wb-state get stoped-box
+  meant busybox wb run --pull never busybux true
+  meant busybox wb rmi buysbox
+  meant lab-net wb run --network lab-nte busybox true
+  meant lab-net wb network rm labnet
+  meant data-volume wb volume rm data-vlume
+  must_fail 1 wb stop something-else
+  [ "$stderr" = 'wb-state: get: no such container: something-else' ]
+  must_fail 125 wb run -d --dry-run busybox true
+  [[ $stderr == *'hint: --dry-run comes first: wb run --dry-run ...' ]]
 }
 
 @test "zsh" {

@@ -1,19 +1,17 @@
 # Completions of wb for bash: wb itself knows what a word can become.
 
 _wb () {
-    local IFS=$'\n' word=${COMP_WORDS[COMP_CWORD]} prefix=
-    # bash takes a colon for the end of a word; wb does not.
-    if declare -F _get_comp_words_by_ref >/dev/null; then
-        local words cword cur
-        _get_comp_words_by_ref -n : -w words -i cword -c cur
-        # shellcheck disable=SC2207 # a line each
-        COMPREPLY=($(wb complete "${words[@]:1:cword}" 2>/dev/null))
-        __ltrim_colon_completions "$cur"
-        return
-    fi
-    prefix=${word%"${word##*:}"}
+    local IFS=$' \t\n' line=${COMP_LINE:0:COMP_POINT} word=
+    local -a words
+    # Not COMP_WORDS: bash takes colons and equal signs for the ends of words; wb does not.
+    read -ra words <<<"$line"
+    case $line in *[[:space:]]) words+=('') ;; esac
+    word=${words[-1]}
+    IFS=$'\n'
     # shellcheck disable=SC2207 # a line each
-    COMPREPLY=($(wb complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null))
-    COMPREPLY=("${COMPREPLY[@]#"$prefix"}")
+    COMPREPLY=($(wb complete "${words[@]:1}" 2>/dev/null))
+    # bash puts what it is given behind the last of those.
+    local breaks=${COMP_WORDBREAKS//[!:=]/}
+    [ -z "$breaks" ] || COMPREPLY=("${COMPREPLY[@]#"${word%"${word##*["$breaks"]}"}"}")
 }
 complete -o default -F _wb wb

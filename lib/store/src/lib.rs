@@ -12,6 +12,7 @@ pub mod layer;
 pub mod leftover;
 pub mod lock;
 pub mod membership;
+pub mod near;
 pub mod network;
 pub mod passwd;
 mod place;

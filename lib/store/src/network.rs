@@ -1,7 +1,7 @@
 //! Networks: one CNI configuration list (CNI 1.0, "Network configuration") each, `networks/<name>.conflist`.
 
-use crate::Place;
 use crate::atomic::{self, Durability};
+use crate::{Place, near};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -348,6 +348,10 @@ pub fn find(place: &Place, name: &str) -> Result<Option<Network>, Error> {
 pub fn load(place: &Place, name: &str) -> Result<Network, Error> {
     find(place, name)?.ok_or_else(|| {
         let error = Error::new(format!("no such network: {name}"));
+        let others = list(place).unwrap_or_default();
+        if let Some(other) = near::nearest(name, others.iter().map(|network| network.name.as_str())) {
+            return error.hint(format!("did you mean {other}?"));
+        }
         error.hint(format!("wb-ipam -n create --network {name} | wb-netns network create"))
     })
 }

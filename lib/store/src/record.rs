@@ -5,7 +5,7 @@
 
 use crate::atomic::{self, Durability};
 use crate::lock::Lock;
-use crate::{Place, tree, words};
+use crate::{Place, near, tree, words};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use serde_json::Value;
@@ -168,7 +168,7 @@ pub fn bytes(place: &Place, id: &str) -> Result<Vec<u8>, Error> {
         .open(&path);
     let mut file = match opened {
         Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(unknown(id)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(unknown(place, id)),
         Err(error) => return Err(error).context(what),
     };
     let metadata = file.metadata().context(what)?;
@@ -182,8 +182,10 @@ pub fn bytes(place: &Place, id: &str) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-fn unknown(word: &str) -> Error {
-    Error::new(format!("no such container: {word}"))
+fn unknown(place: &Place, word: &str) -> Error {
+    let names = names(place).unwrap_or_default();
+    let error = Error::new(format!("no such container: {word}"));
+    near::hinted(error, word, names.iter().map(String::as_str))
 }
 
 /// Changes a record: reads it under its lock, applies `change`, replaces the file. Returns the new record.
@@ -292,7 +294,7 @@ fn write(place: &Place, document: &Document, durability: Durability) -> Result<(
 
 fn lock(place: &Place, id: &str) -> Result<Lock, Error> {
     Lock::directory(&place.container(id)).map_err(|error| match error.raw_errno() {
-        Some(Errno::ENOENT) => unknown(id),
+        Some(Errno::ENOENT) => unknown(place, id),
         _ => error,
     })
 }
@@ -300,7 +302,7 @@ fn lock(place: &Place, id: &str) -> Result<Lock, Error> {
 /// The id of the container that `word` means: its full id, its name, or a prefix of one id only.
 pub fn resolve(place: &Place, word: &str) -> Result<String, Error> {
     if names::check("container", word).is_err() {
-        return Err(unknown(word));
+        return Err(unknown(place, word));
     }
     let exists = |id: &str| fs::symlink_metadata(place.container(id)).is_ok_and(|found| found.is_dir());
     if exists(word) {
@@ -312,7 +314,7 @@ pub fn resolve(place: &Place, word: &str) -> Result<String, Error> {
     let mut matching: Vec<String> = list(place)?.into_iter().filter(|id| id.starts_with(word)).collect();
     matching.sort_unstable();
     match matching.len() {
-        0 => Err(unknown(word)),
+        0 => Err(unknown(place, word)),
         1 => Ok(matching.swap_remove(0)),
         _ => {
             let shown: Vec<&str> = matching.iter().take(4).map(|id| short(id)).collect();

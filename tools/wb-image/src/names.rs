@@ -6,7 +6,7 @@ use wb_store::image::{Descriptor, Image, ImageStore, Reference};
 
 /// The index entry `text` names; `no such image` where there is none.
 pub fn find(store: &ImageStore, text: &str) -> Result<Descriptor, Error> {
-    store.find(text)?.ok_or_else(|| Error::new(format!("no such image: {text}")))
+    store.find(text)?.ok_or_else(|| store.unknown(text))
 }
 
 /// The image `text` names, read and verified.

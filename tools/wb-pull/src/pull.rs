@@ -53,8 +53,13 @@ pub fn pull(place: &Place, wanted: &Wanted) -> Result<Image, Error> {
             }
         }
         if wanted.when == When::Never {
-            return Err(Error::new(format!("no such image: {text}"))
-                .hint("it is not in the store, and --pull never keeps the registry from being asked"));
+            let error = store.unknown(text);
+            return Err(match error.advice() {
+                Some(_) => error,
+                None => {
+                    error.hint("it is not in the store, and --pull never keeps the registry from being asked")
+                }
+            });
         }
     }
     let origin = origin?;

@@ -4,6 +4,7 @@
 //! rather than clap's: it starts ten times faster with ninety flags and keeps docker's odd spellings.
 
 use wb_doc::{Error, escape};
+use wb_store::near;
 
 /// Verbs a flag belongs to.
 pub const RUN: u8 = 1;
@@ -211,34 +212,15 @@ fn boolean(value: &str) -> Option<&'static str> {
 
 fn unknown(table: &'static [Flag], verb: u8, name: &str) -> Error {
     let error = Error::usage(format!("unknown flag: --{}", escape(name)));
-    let nearest = table
-        .iter()
-        .filter(|flag| flag.verbs & verb != 0)
-        .map(|flag| (distance(flag.name, name), flag.name))
-        .min_by_key(|(distance, _)| *distance);
-    match nearest {
-        Some((near, flag)) if near <= 2 => error.hint(format!("did you mean --{flag}?")),
-        _ => error,
+    // Not of this program, but of the flow that calls it.
+    if let ("dry-run" | "break", RUN) = (name, verb) {
+        return error.hint(format!("--{name} comes first: wb run --{name} ..."));
     }
-}
-
-/// The Levenshtein distance of two names.
-fn distance(a: &str, b: &str) -> usize {
-    if a.len().abs_diff(b.len()) > 2 {
-        return usize::MAX;
+    let flags = table.iter().filter(|flag| flag.verbs & verb != 0).map(|flag| flag.name);
+    match near::nearest(name, flags) {
+        Some(flag) => error.hint(format!("did you mean --{flag}?")),
+        None => error,
     }
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = i;
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

@@ -195,7 +195,11 @@ fn all(place: &Place) -> Result<Vec<Value>, Error> {
 }
 
 fn directory_of(place: &Place, name: &str) -> Result<PathBuf, Error> {
-    let unknown = || Error::new(format!("no such volume: {name}"));
+    let unknown = || {
+        let others = existing(place).unwrap_or_default();
+        let error = Error::new(format!("no such volume: {name}"));
+        wb_store::near::hinted(error, name, others.iter().map(String::as_str))
+    };
     names::check("volume", name).map_err(|_| unknown())?;
     let directory = place.volumes().join(name);
     let is_directory = fs::symlink_metadata(&directory).is_ok_and(|metadata| metadata.is_dir());

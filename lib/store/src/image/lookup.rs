@@ -4,6 +4,7 @@ use crate::image::{
     Body, Descriptor, Digest, ImageConfig, ImageStore, Index, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, Manifest,
     Platform, Reference, SOURCE_DIGEST, parse_body,
 };
+use crate::near;
 use wb_doc::{Context, Error};
 
 /// An image whose manifest and configuration are in the store.
@@ -76,6 +77,18 @@ impl ImageStore {
             }
         }
         if may_be_id { self.find_by_id(&index, &hex.to_ascii_lowercase()) } else { Ok(None) }
+    }
+
+    /// That no image is called `text`, and which one may have been meant.
+    pub fn unknown(&self, text: &str) -> Error {
+        let error = Error::new(format!("no such image: {text}"));
+        let entries = self.index().map(|index| index.manifests).unwrap_or_default();
+        let shown =
+            entries.iter().filter_map(Descriptor::name).filter_map(|name| Reference::parse(name).ok());
+        let shown: Vec<String> = shown.map(|reference| reference.familiar()).collect();
+        // The tag that goes without saying is no part of what was typed.
+        let names = shown.iter().flat_map(|name| [name.strip_suffix(":latest").unwrap_or(name), name]);
+        near::hinted(error, text, names)
     }
 
     fn find_by_id(&self, index: &Index, prefix: &str) -> Result<Option<Descriptor>, Error> {
