@@ -125,9 +125,35 @@ alike () { jq -S '{hostname, cwd: .process.cwd, user: .process.user, capabilitie
   [[ $stderr == *'container '*' is not running'* ]]
 }
 
-@test "a process that is none, and one that ends" {
+@test "a process that is none, one that has ended, and another user's" {
   must_fail 1 wb describe 4194999
   [[ $stderr == 'wb-describe: process 4194999: '* ]]
+  # A child that has ended, and whose parent does something else.
+  sh -c 'sh -c "until grep -qz sleep /proc/\$PPID/cmdline; do :; done" & echo $! >zombie; exec sleep 1000' &
+  parent=$!
+  eventually 10 sh -c 'grep -qs "^State:.Z" "/proc/$(cat zombie)/status"'
+  must_fail 1 wb describe "$(<zombie)"
+  kill "$parent"
+  wait "$parent" || true
+  [ "$stderr" = "wb-describe: process $(<zombie): a zombie: it has ended, and its parent has not asked for its status yet" ]
+  # Somebody else's.
+  sleep 1000 &
+  other=$!
+  chmod 755 "$WB_SCRATCH"
+  must_fail 1 setpriv --reuid 65533 --regid 65533 --clear-groups env WB_ROOT="$PWD/his" WB_RUN="$PWD/his-run" "$WB_BIN/wb-describe" "$other"
+  kill "$other"
+  wait "$other" || true
+  [[ $stderr == "wb-describe: process $other: "*'Permission denied (EACCES)'$'\n''hint: only its owner, or somebody with all of its capabilities,'* ]]
+}
+
+@test "a thread of the kernel" {
+  # In a pid namespace of its own a machine shows none.
+  require_hardware 'grep -q "^Kthread:.1" /proc/2/status' 'no thread of the kernel is to be seen from here'
+  must_fail 1 wb describe 2
+  [ "$stderr" = 'wb-describe: process 2: a thread of the kernel, which has no program and no environment' ]
+}
+
+@test "a process by the wrong name" {
   must_fail 1 wb describe
   must_fail 1 wb describe nosuch
 }

@@ -1,5 +1,6 @@
 //! `process` and the cgroup, from `/proc/PID/{status,cmdline,environ,cwd,limits,stat,cgroup}` (proc(5)).
 
+use nix::errno::Errno;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,11 +11,14 @@ use wb_sys::capability;
 pub fn describe(pid: i32, document: &mut Document) -> Result<(), Error> {
     let read = |file: &str| {
         let path = format!("/proc/{pid}/{file}");
-        fs::read(&path).context(|| path)
+        fs::read(&path).context(|| path).map_err(explained)
     };
     let text = read("status")?;
     let text = String::from_utf8_lossy(&text);
     let status = status(&text);
+    if let Some(why) = nothing_to_describe(&status, &read("stat")?) {
+        return Err(Error::new(why));
+    }
     let numbers = |key: &str| -> Vec<u32> {
         status
             .get(key)
@@ -61,6 +65,26 @@ pub fn describe(pid: i32, document: &mut Document) -> Result<(), Error> {
     let mode = status.get("Seccomp").and_then(|text| text.parse::<u8>().ok()).unwrap_or_default();
     let mode = ["disabled", "strict", "filter"].get(usize::from(mode)).copied().unwrap_or("unknown");
     document.set("/wb/described/seccomp", mode)
+}
+
+/// A refusal says nothing of what would be allowed.
+fn explained(error: Error) -> Error {
+    match error.raw_errno() {
+        Some(Errno::EACCES | Errno::EPERM) => error.hint(
+            "only its owner, or somebody with all of its capabilities, may look (ptrace(2), access mode)",
+        ),
+        _ => error,
+    }
+}
+
+/// Why a process has nothing that could be described, though it is there: the kernel says ESRCH of its memory.
+fn nothing_to_describe(status: &BTreeMap<&str, String>, stat: &[u8]) -> Option<&'static str> {
+    const PF_KTHREAD: u32 = 0x0020_0000;
+    if status.get("State").is_some_and(|state| state.starts_with(['Z', 'X'])) {
+        return Some("a zombie: it has ended, and its parent has not asked for its status yet");
+    }
+    let flags = stat_field(stat, 6).and_then(|flags| flags.parse::<u32>().ok()).unwrap_or_default();
+    (flags & PF_KTHREAD != 0).then_some("a thread of the kernel, which has no program and no environment")
 }
 
 /// A map of ids (user_namespaces(7)): what this side calls them, and what the process does.
@@ -119,11 +143,15 @@ fn capabilities(hex: &str) -> Vec<&'static str> {
         .collect()
 }
 
-/// Field 7 of stat, the controlling terminal; fields count from behind the last bracket of the command name.
+/// Field 7 of stat, the controlling terminal.
 fn has_terminal(stat: &[u8]) -> bool {
+    stat_field(stat, 4).is_some_and(|number| number != "0")
+}
+
+/// A field of stat; they count from behind the last bracket of the command name, the state being 0.
+fn stat_field(stat: &[u8], number: usize) -> Option<String> {
     let end = stat.iter().rposition(|&byte| byte == b')').map_or(0, |at| at + 1);
-    let text = String::from_utf8_lossy(&stat[end..]).into_owned();
-    text.split_whitespace().nth(4).is_some_and(|number| number != "0")
+    String::from_utf8_lossy(&stat[end..]).split_whitespace().nth(number).map(str::to_owned)
 }
 
 /// The names in `/proc/PID/limits` and those of setrlimit(2).
