@@ -153,6 +153,57 @@ commands () { wb help | awk '/^  [a-z]/ { print $1 }'; }
   [ ! -s missing ] || { cat missing >&2; return 1; }
 }
 
+# The members below wb of the documents given, a path each, but for what other specifications name (a CNI result, a
+# manifest, an image's configuration, kinds of namespaces, controllers, sizes of pages) or people do (labels).
+members_below_wb () {
+  jq -r '.wb // {} | del(.labels, .image.manifest?, .image.config?, .network.result?, .networks[]?.result?, .cgroup.paths?, .userns.map?)
+    | if .described.namespaces then .described.namespaces |= [.[]] else . end
+    | if .cgroup.stat.hugetlb then .cgroup.stat.hugetlb |= [.[]] else . end
+    | paths | map(select(type == "string")) | join(".")' "$@" | sort -u | sed '/^$/d'
+}
+# Those of which the page has not the last name.
+not_in_page () {
+  while read -r member; do
+    grep -qw -e "${member##*.}" "$page_root/wb-document.7" || echo "wb.$member"
+  done
+}
+
+@test "wb-document(7) has every member below wb that documents of real containers have" {
+  require_program jq
+  make_busybox_image
+  mkdir documents data
+  wb network create lab >/dev/null
+  wb-spec -n run --name box -d -it -p 80:80 -P --expose 90 -v "$PWD/data:/h:ro" -v data:/d --network lab --network-alias other \
+    --ip 10.80.0.9 --mac-address 02:00:00:00:00:01 --dns 1.1.1.1 --dns-search x --dns-option ndots:2 --add-host a:1.1.1.1 \
+    --group-add staff --entrypoint sh --init --restart on-failure:3 --stop-signal INT --stop-timeout 3 -l a=b --cidfile c \
+    --pidfile p --pull never --platform linux/amd64 --userns auto --log-opt max-size=1m --log-opt max-file=2 \
+    --detach-keys ctrl-x --health-cmd true --health-interval 3s --health-timeout 2s --health-retries 2 \
+    --health-start-period 1s --security-opt seccomp=unconfined busybox -c x >documents/words
+  wb-spec -n run --rm --privileged --attach stdout busybox true >documents/others
+  wb-spec -n run --network nosuch busybox true | wb-doctor --json >documents/lacks || true
+  wb-spec -n run --pull never nosuch true 2>/dev/null | wb-pull >documents/failed 2>/dev/null || true
+  wb run -d --name box -p 127.0.0.1:18475:80 -v data:/d --health-cmd true --health-interval 1s -m 64m busybox sleep 1000 >/dev/null
+  wb network connect lab box
+  eventually 20 sh -c 'wb-state get box | jq -e ".wb.state.health.log | length > 0" >/dev/null'
+  wb-state get box | wb-cgroup stat >documents/running
+  wb describe box >documents/described
+  nsenter -t "$(jq .wb.state.pid documents/running)" -u hostname other
+  wb drift box >documents/drift
+  wb stop -t 0 box >/dev/null
+  wb-state get box >documents/stopped
+  wb rm box >/dev/null
+  wb network rm lab >/dev/null
+  members_below_wb documents/* >members
+  for member in state.stopped state.health.failingStreak cgroup.stat.memory.usage described.namespaces.inode drift.member \
+    lacks.mend error.message networks.name volumes.source run.restart.max healthcheck.Interval userns.mode image.layers; do
+    grep -qx "$member" members || echo "no document has wb.$member"
+  done >missing
+  not_in_page <members >>missing
+  [ ! -s missing ] || { cat missing >&2; return 1; }
+  # Nothing is in the page only because everything is.
+  [ "$(echo state.nosuchMember | not_in_page)" = wb.state.nosuchMember ]
+}
+
 @test "the comparison of pages and help finds what is missing and what is made up" {
   sed 's/Fl -json/Fl -jsno/' "$page_root/wb-doctor.8" >page
   must_fail 1 python3 "$WB_CHECKOUT/tests/lib/page_flags.py" tool wb-doctor page
