@@ -33,6 +33,15 @@ session_step () {
   eval "$1" >session.out 2>&1 8<&- || status=$?
   actual=$(sed 's/[[:blank:]][[:blank:]]*/ /g;s/ $//' session.out)
   pattern=$(printf '%s' "$2" | sed -e 's/[[:blank:]][[:blank:]]*/ /g' -e 's/[][\*?]/\\&/g' -e 's/\.\.\./*/g')
+  # Where the output says nothing, the status has to.
+  case ${2//[[:space:]]/} in
+  '' | ...)
+    [ "$status" -eq 0 ] || {
+      printf 'the page: # %s\n--- but it ends with status %s:\n%s\n' "$1" "$status" "$actual" >&2
+      return 1
+    }
+    ;;
+  esac
   # shellcheck disable=SC2053 # a pattern is meant
   if [[ $actual != $pattern ]]; then
     printf 'the page: # %s\n%s--- but it prints (status %s):\n%s\n' "$1" "$2" "$status" "$actual" >&2
