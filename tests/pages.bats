@@ -125,6 +125,20 @@ commands () { wb help | awk '/^  [a-z]/ { print $1 }'; }
   commands | sort | diff flows -
 }
 
+@test "help is had by every way of asking for it, and nothing is done" {
+  for name in $(commands); do
+    wb help "$name" >wanted
+    grep -q "^usage: wb $name" wanted
+    [ "$name" = complete ] || wb "$name" --help | diff wanted -
+    case $name in run | create | complete) ;; *) wb "$name" -h | diff wanted - ;; esac
+  done
+  for name in $(wb complete container ''); do
+    case $name in ls) wb help ps ;; prune) continue ;; *) wb help "$name" ;; esac >wanted
+    wb container "$name" --help | diff wanted -
+  done
+  [ ! -e "$WB_ROOT" ]
+}
+
 @test "pages and --help agree: verbs and flags of every tool" {
   require_program python3
   for tool in "$WB_CHECKOUT"/tools/*/; do

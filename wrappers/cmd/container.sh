@@ -16,4 +16,9 @@ attach | commit | cp | create | diff | exec | export | inspect | kill | logs | p
     run | start | stats | stop | top | unpause | update | wait) command=$verb ;;
 *) wb_usage "${verb:-nothing} is no command about containers" ;;
 esac
-. "$WB_FLOWS/$command.sh"
+flow=$WB_FLOWS/$command.sh
+if [ "${1-}" = --help ]; then
+    set -- "$command"
+    flow=$WB_FLOWS/help.sh
+fi
+. "$flow"
