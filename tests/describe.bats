@@ -125,6 +125,36 @@ alike () { jq -S '{hostname, cwd: .process.cwd, user: .process.user, capabilitie
   [[ $stderr == *'container '*' is not running'* ]]
 }
 
+@test "drift: limits, addresses and routes" {
+  wb network create --subnet 10.98.9.0/24 lab >/dev/null
+  wb run -d --name box -m 64m --cpus 0.5 --pids-limit 50 --cpuset-cpus 0 busybox sleep 1000 >/dev/null
+  wb network connect lab box
+  [ "$(wb drift box | jq -c .wb.drift)" = '[]' ]
+  pid=$(wb inspect box | jq '.[0].wb.state.pid')
+  wb inspect box | jq -r '.[0].wb.cgroup.paths | to_entries[] | .value' | sort -u >directories
+  while read -r directory; do
+    for limit in memory.limit_in_bytes=33554432 memory.max=33554432 pids.max=49; do
+      [ ! -e "$directory/${limit%=*}" ] || echo "${limit#*=}" >"$directory/${limit%=*}"
+    done
+  done <directories
+  nsenter -t "$pid" -n ip address add 10.9.9.9/24 dev eth0
+  nsenter -t "$pid" -n ip route del default
+  nsenter -t "$pid" -n ip address flush dev eth1
+  wb drift box | jq -c '.wb.drift[]' | sort >found
+  sort >wanted <<'END'
+{"member":"linux.resources.memory.limit","asked":67108864,"is":33554432}
+{"member":"linux.resources.pids.limit","asked":50,"is":49}
+{"member":"wb.network.result.ips","asked":["10.98.9.2/24"],"is":null}
+{"member":"wb.network.result.ips","asked":null,"is":["10.9.9.9/24"]}
+{"member":"wb.network.result.routes","asked":["0.0.0.0/0"],"is":null}
+END
+  diff wanted found
+  wb update -m 32m --pids-limit 49 box >/dev/null
+  wb drift box | jq -e '[.wb.drift[].member | select(startswith("linux.resources"))] == []'
+  wb rm -f box >/dev/null
+  wb network rm lab >/dev/null
+}
+
 @test "a process that is none, one that has ended, and another user's" {
   must_fail 1 wb describe 4194999
   [[ $stderr == 'wb-describe: process 4194999: '* ]]

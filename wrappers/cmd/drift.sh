@@ -4,4 +4,4 @@
 
 wb_no_flag "$@"
 [ $# -gt 0 ] || wb_usage 'name a container'
-wb-state get "$@" | wb-describe drift
+wb-state get "$@" | wb-describe drift | wb-cgroup drift

@@ -9,7 +9,7 @@ use wb_doc::{Document, Error};
 const V1_NO_LIMIT: u64 = 0x7fff_ffff_ffff_f000;
 
 /// A member of `linux.resources`, and the file that holds it.
-type Row = (&'static str, &'static str, &'static str);
+pub type Row = (&'static str, &'static str, &'static str);
 
 const V1: [Row; 10] = [
     ("memory/limit", "memory", "memory.limit_in_bytes"),
@@ -40,10 +40,7 @@ pub fn read(group: &Group, document: &mut Document) -> Result<(), Error> {
         let text = fs::read_to_string(group.directory(controller)?.join(file)).ok()?;
         Some(text.trim_end().to_owned())
     };
-    // On a hybrid machine each controller is where it is.
-    let is_v1 = |controller: &str| group.paths.contains_key(controller);
-    let rows = V1.iter().filter(|row| is_v1(row.1)).chain(V2.iter().filter(|row| !is_v1(row.1)));
-    for (member, controller, file) in rows {
+    for (member, controller, file) in rows(group) {
         if let Some(value) = content(controller, file).and_then(|text| limit(member, &text)) {
             document.set(&format!("/linux/resources/{member}"), value)?;
         }
@@ -64,6 +61,12 @@ pub fn read(group: &Group, document: &mut Document) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// The members that can be read back as they are. On a hybrid machine each controller is where it is.
+pub fn rows(group: &Group) -> impl Iterator<Item = &'static Row> {
+    let is_v1 = |row: &&Row| group.paths.contains_key(row.1);
+    V1.iter().filter(is_v1).chain(V2.iter().filter(move |row| !is_v1(row)))
 }
 
 /// A control file's content as the member's value; `None` for "no limit".

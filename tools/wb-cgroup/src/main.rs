@@ -1,6 +1,6 @@
 //! wb-cgroup: limits and accounts of a container.
 //!
-//! `wb-cgroup [-n] create|set|stat|limits|procs|events|freeze|thaw|kill|delete [--id ID] [limits] < documents`
+//! `wb-cgroup [-n] create|set|stat|limits|drift|procs|events|freeze|thaw|kill|delete [--id ID] [limits] < documents`
 //! `wb-cgroup freeze [--id ID] -- COMMAND… < document`
 //! `wb-cgroup stats [CONTAINER...]`
 //! `wb-cgroup enter ID -- COMMAND…`
@@ -9,6 +9,7 @@
 mod apply;
 mod delegation;
 mod devices;
+mod drift;
 mod during;
 mod end;
 mod events;
@@ -77,6 +78,8 @@ enum Verb {
     Procs,
     /// Read linux.resources back from the control files
     Limits,
+    /// Add to wb.drift the limits that are others than linux.resources asks for
+    Drift,
     /// Print a line for each event: OOM kills, limits reached
     Events,
     /// Stop every process; with a COMMAND, become that, and let them go on when it has ended
@@ -131,6 +134,12 @@ fn run(cli: &Cli) -> Result<ExitCode, Error> {
                 return Ok(());
             }
             limits::read(&context.existing(document)?, document)
+        }),
+        Verb::Drift => filter(Filter::doing(TOOL, "drift"), &mut |document| {
+            let mut found = document.read::<Vec<serde_json::Value>>("/wb/drift")?.unwrap_or_default();
+            let group = Group::existing(&context.hierarchies, &context.path(document)?);
+            found.extend(drift::compare(&group, document)?);
+            document.set("/wb/drift", found)
         }),
         Verb::Events => events::run(&cli.filter, |document| {
             context.identify(document)?;

@@ -32,6 +32,7 @@ pub fn compare(asked: &Document, is: &Document) -> Result<Vec<Value>, Error> {
     compare_limits(asked, is, &mut found)?;
     compare_by_key(asked, is, "/linux/namespaces", "type", &mut found)?;
     compare_by_key(asked, is, "/mounts", "destination", &mut found)?;
+    compare_network(asked, is, &mut found)?;
     for member in ["/linux/maskedPaths", "/linux/readonlyPaths"] {
         let have = strings(is, "/linux/maskedPaths")?
             .union(&strings(is, "/linux/readonlyPaths")?)
@@ -54,6 +55,46 @@ fn exists(is: &Document, path: &str) -> bool {
 
 fn strings(document: &Document, member: &str) -> Result<BTreeSet<String>, Error> {
     Ok(document.read::<BTreeSet<String>>(member)?.unwrap_or_default())
+}
+
+/// Addresses and routes of all networks the document has a result of. What the kernel adds by itself is left out: the
+/// loopback interface, link-local addresses, and routes without a gateway.
+fn compare_network(asked: &Document, is: &Document, found: &mut Vec<Value>) -> Result<(), Error> {
+    let mut results: Vec<Value> = asked.at("/wb/network/result").into_iter().cloned().collect();
+    for further in asked.read::<Vec<Value>>("/wb/networks")?.unwrap_or_default() {
+        results.extend(further.get("result").cloned());
+    }
+    if !results.iter().any(|result| result["ips"].as_array().is_some_and(|ips| !ips.is_empty())) {
+        return Ok(());
+    }
+    let have: Vec<Value> = is.at("/wb/network/result").into_iter().cloned().collect();
+    for (list, key, needs) in [("ips", "address", "address"), ("routes", "dst", "gw")] {
+        let name = format!("wb.network.result.{list}");
+        // A result may leave a gateway to whoever reads it.
+        let missing = &values(&results, list, key, needs) - &values(&have, list, key, key);
+        if !missing.is_empty() {
+            found.push(difference(&name, json!(missing), Value::Null));
+        }
+        let more = &values(&have, list, key, needs) - &values(&results, list, key, key);
+        if !more.is_empty() {
+            found.push(difference(&name, Value::Null, json!(more)));
+        }
+    }
+    Ok(())
+}
+
+/// The member `key` of the items of `list` in results, of those that have the member `needs`.
+fn values(results: &[Value], list: &str, key: &str, needs: &str) -> BTreeSet<String> {
+    let own = |text: &str| ["127.", "::1/", "fe80:"].iter().any(|start| text.starts_with(start));
+    results
+        .iter()
+        .filter_map(|result| result[list].as_array())
+        .flatten()
+        .filter(|item| item.get(needs).is_some_and(|value| !value.is_null()))
+        .filter_map(|item| item[key].as_str())
+        .filter(|text| !own(text))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Limits are clamped to what the caller may give: less than asked is shown, as the kernel has it.
