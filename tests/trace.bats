@@ -179,6 +179,10 @@ at_least () {
   grep -q '^wb-confine\[1\] execve(' trace
   # A slow machine's progress bar moves the cursor.
   must_fail 1 grep -q $'\033\[[0-9;]*m' trace
+  # Every line begins at the left, also while the terminal is raw.
+  NO_COLOR=1 within 30 script -qec 'wb --trace run -it --rm --net none busybox true' /dev/null >trace </dev/null
+  grep -q '^wb-confine\[1\] execve(' trace
+  must_fail 1 grep -q '# .*[^'$'\r'']$' trace
 }
 
 @test "the container has neither the trace nor its descriptor" {

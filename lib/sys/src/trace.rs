@@ -79,6 +79,7 @@ struct Mode {
     /// The value the user gave.
     value: String,
     json: bool,
+    terminal: bool,
     colour: bool,
     kill_at: Option<u64>,
 }
@@ -96,10 +97,9 @@ fn mode() -> &'static Mode {
         let json = value == "json" || value.starts_with("json:");
         let kept = inherited.and_then(|number| crate::fd::inherited(number).ok());
         let sink = kept.map(File::from).or_else(|| open(value));
-        let colour = sink.as_ref().is_some_and(File::is_terminal)
-            && !json
-            && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Mode { sink, value: value.to_owned(), json, colour, kill_at }
+        let terminal = sink.as_ref().is_some_and(File::is_terminal);
+        let colour = terminal && !json && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Mode { sink, value: value.to_owned(), json, terminal, colour, kill_at }
     })
 }
 
@@ -225,6 +225,8 @@ fn print(call: &str, result: &str, duration: Option<Duration>, why: &str) {
         let ending = ending.unwrap_or_default();
         format!("{cyan}{who}{plain} {bold}{name}{plain}{arguments}{ending}  {dim}# {why}{plain}\n")
     };
+    // Where a container has the terminal it is raw, and a new line does not begin at its left by itself.
+    let line = if mode.terminal { line.replace('\n', "\r\n") } else { line };
     // One write a line, so that lines of programs side by side do not mix; and a trace nobody can read must not
     // stop the work.
     mode.sink.as_ref().map(|mut sink| sink.write_all(line.as_bytes()).ok());
