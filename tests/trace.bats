@@ -137,6 +137,15 @@ at_least () {
   at_least 10
 }
 
+@test "strace and the trace: as another engine's runtime" {
+  mkdir -p bundle/rootfs
+  tar -xf "$(busybox_tar)" -C bundle/rootfs
+  wb-spec -n run --rootfs "$PWD/bundle/rootfs" --net none echo hello | wb-pull | jq 'del(.wb)' >bundle/config.json
+  agree wb-oci --root "$PWD/oci" run --bundle bundle box
+  grep -qx hello traced.out
+  at_least 150
+}
+
 @test "strace and the trace: what fails is told too" {
   make_busybox_image
   start_traced wb run --rm --net none busybox /etc/passwd

@@ -89,7 +89,7 @@ def words(text):
     return re.findall(r'"(?:[^"\\]|\\.)*"|\b[A-Z][A-Z0-9_]{3,}\b', text)
 
 
-TOOL = re.compile(r'execve\("(?:[^"]*/)?(wb-\w+)"|execve(?:\("/proc/self/fd/\d+"|at\(\d+, ""), \["(wb-\w+)"')
+TOOL = re.compile(r'execve\("(?:[^"]*/)?(wb-\w+)"|execve(?:\("/proc/self/fd/\d+"|at\(\d+, ""), \["(?:[^"]*/)?(wb-\w+)"')
 
 
 class Process:
@@ -162,6 +162,8 @@ class Process:
             self.announced.remove(found[0])
 
     def agrees(self, made, told, result):
+        if made.name == "socket" and result is not None:
+            return result.split()[0] == made.result
         if made.name in IN_WORDS:
             return True
         if told is None:

@@ -8,6 +8,7 @@ use crate::{Errno, Result};
 use netlink_packet_core::Emitable;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// The length of `struct nlmsghdr`.
@@ -129,8 +130,7 @@ impl Netlink {
             || format!("socket(AF_NETLINK, SOCK_RAW|SOCK_CLOEXEC, {name})"),
             || {
                 let socket = Socket::new(protocol.number()).map_err(|error| raw(&error))?;
-                opened = Some(socket);
-                Ok(())
+                Ok(opened.insert(socket).as_raw_fd())
             },
         )?;
         let socket = opened.ok_or(Errno::EBADF)?;
