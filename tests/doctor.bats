@@ -99,6 +99,14 @@ cause there is none of that name
   grep -q 'mount -t cgroup' out
 }
 
+@test "CPUs that there are not" {
+  online=$(</sys/devices/system/cpu/online)
+  [ "$(entry 'CPU 4000' --net none --cpuset-cpus 0,4000 busybox true)" = \
+    "lacks; linux.resources.cpu.cpus; /sys/devices/system/cpu/online has $online; --cpuset-cpus $online" ]
+  must_fail 125 wb run --rm --net none --cpuset-cpus 0,4000 busybox true
+  [ -z "$(lacks --net none --cpuset-cpus "$online" busybox true)" ]
+}
+
 @test "capabilities that this process does not have" {
   require_program setpriv
   wb-spec -n run --net none --cap-add SYS_TIME busybox true >d.json

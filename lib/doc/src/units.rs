@@ -1,6 +1,7 @@
 //! The quantities people type: sizes, CPU counts, durations.
 
 use crate::error::Error;
+use std::collections::BTreeSet;
 
 /// A size in bytes from docker's spelling: a number, decimals allowed, and one of `b k m g t p` (powers of
 /// 1024), optionally followed by `b` or `ib`. `-1` is allowed where docker allows "unlimited" and is returned
@@ -101,9 +102,26 @@ fn human(bytes: u64, step: f64, units: &[&str], digits: usize) -> String {
     format!("{text}{}", units[unit])
 }
 
+/// The numbers of a list such as `0-2,4` (cpuset(7), "List format"); what is no list has none.
+pub fn number_list(list: &str) -> BTreeSet<u32> {
+    let range = |part: &str| -> Option<std::ops::RangeInclusive<u32>> {
+        let (first, end) = part.split_once('-').unwrap_or((part, part));
+        Some(first.trim().parse().ok()?..=end.trim().parse().ok()?)
+    };
+    list.split(',').filter_map(range).flatten().take(1 << 16).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lists_of_numbers_are_taken_apart() {
+        assert_eq!(number_list("0-2,4"), BTreeSet::from([0, 1, 2, 4]));
+        assert_eq!(number_list("0,1,2, 4\n"), number_list("0-2,4"));
+        assert!(number_list("").is_empty() && number_list("a-b").is_empty() && number_list("3-1").is_empty());
+        assert_eq!(number_list("0-4294967295").len(), 1 << 16);
+    }
 
     #[test]
     fn sizes_as_docker_reads_them() {

@@ -3,7 +3,7 @@
 use crate::group::Group;
 use crate::limits;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use wb_doc::units::number_list;
 use wb_doc::{Document, Error};
 
 /// What v2 keeps both members in.
@@ -44,18 +44,9 @@ fn same(member: &str, asked: &Value, has: Option<&Value>) -> bool {
         // The kernel counts pages, which have 64 KiB at most.
         (Some(asked), Some(has), ..) if member.starts_with("memory/") => asked.abs_diff(has) < 64 << 10,
         (Some(asked), Some(has), ..) => asked == has,
-        (.., Some(asked), Some(has)) => numbers(asked) == numbers(has),
+        (.., Some(asked), Some(has)) => number_list(asked) == number_list(has),
         _ => false,
     }
-}
-
-/// A list such as `0-2,4`, taken apart.
-fn numbers(list: &str) -> BTreeSet<u32> {
-    let range = |part: &str| -> Option<std::ops::RangeInclusive<u32>> {
-        let (first, end) = part.split_once('-').unwrap_or((part, part));
-        Some(first.trim().parse().ok()?..=end.trim().parse().ok()?)
-    };
-    list.split(',').filter_map(range).flatten().collect()
 }
 
 #[cfg(test)]

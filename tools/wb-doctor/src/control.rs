@@ -3,6 +3,7 @@
 use crate::finding::Findings;
 use crate::machine::{Machine, Presence};
 use std::collections::BTreeSet;
+use wb_doc::units::number_list;
 use wb_doc::{Document, Error};
 
 /// Members of `linux.resources`, and the controllers of v1 and v2 that serve them; on v2 devices are a program.
@@ -77,7 +78,24 @@ pub fn examine(machine: &Machine, document: &Document, found: &mut Findings) -> 
             found.lacks("BPF programs on cgroups", "linux.resources.devices", cause, mend);
         }
     }
+    processors(machine, document, found);
     huge_pages(machine, document, found)
+}
+
+/// The first of the CPUs and memory nodes that there are not.
+fn processors(machine: &Machine, document: &Document, found: &mut Findings) {
+    for (member, what, flag, online) in [
+        ("cpus", "CPU", "--cpuset-cpus", "/sys/devices/system/cpu/online"),
+        ("mems", "memory node", "--cpuset-mems", "/sys/devices/system/node/online"),
+    ] {
+        let asked = document.str_at(&format!("/linux/resources/cpu/{member}")).unwrap_or_default();
+        let Some(have) = machine.read(online) else { continue };
+        if let Some(number) = number_list(asked).difference(&number_list(&have)).next() {
+            let cause = format!("{online} has {}", have.trim());
+            let mend = format!("{flag} {}", have.trim());
+            found.lacks(&format!("{what} {number}"), &format!("linux.resources.cpu.{member}"), cause, mend);
+        }
+    }
 }
 
 fn on_v1(machine: &Machine, have: &Hierarchies, asked: &impl Fn(&str) -> bool, found: &mut Findings) {
