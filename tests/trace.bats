@@ -205,6 +205,14 @@ at_least () {
   grep -q '^wb-rootfs.*pivot_root' trace
 }
 
+@test "nothing to tell is said in a line" {
+  must_fail 1 wb trace -o picture.svg rnu
+  [ "$stderr" = $'wb: "rnu" is not a command\nhint: did you mean run?\nwb: trace: no tool made a call that is told' ]
+  [ ! -e picture.svg ]
+  must_fail 1 wb --trce run
+  [ "$stderr" = $'wb: "--trce" is not a command\nhint: did you mean --trace?' ]
+}
+
 @test "json: every line an object, times in order in each process" {
   make_busybox_image
   within 30 env WB_TRACE="json:$PWD/trace" wb run --rm --net none busybox true

@@ -131,7 +131,7 @@ wb_flags () {
 wb_unknown () {
     printf 'wb: "%s" is not a command\n' "$1" >&2
     # shellcheck disable=SC2046 # a list of names
-    close=$(wb_near "$1" $(wb_commands))
+    close=$(wb_near "$1" --trace $(wb_commands))
     if [ -n "$close" ]; then
         printf 'hint: did you mean%s?\n' "$close" >&2
     else

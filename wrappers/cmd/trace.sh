@@ -17,5 +17,9 @@ trap 'rm -f "$trace"' EXIT
 status=0
 # shellcheck disable=SC2154 # the dispatcher's own path
 WB_TRACE=json:$trace "$wb_self" "$@" || status=$?
-wb-trace ${svg:+--svg "$svg"} "$trace" >&2
+if [ -s "$trace" ]; then
+    wb-trace ${svg:+--svg "$svg"} "$trace" >&2
+else
+    printf 'wb: trace: no tool made a call that is told\n' >&2
+fi
 exit "$status"
