@@ -429,7 +429,7 @@ nothing_left () {
 @test "kill -9 of any tool on the way up: an error, and gc gives everything back" {
   wb run --rm busybox true
   for stage in 'wb-spec -n' 'wb-state create' 'wb-pull ' 'wb-rootfs mount' 'wb-ipam add' 'wb-netns add' \
-    'wb-cgroup create' 'wb-state put' 'wb-monitor run' 'wb-unshare run'; do
+    'wb-cgroup create' 'wb-monitor run' 'wb-unshare run'; do
     echo "$stage" >&2
     deadly "${stage%% *}" "${stage#* }"
     status=0

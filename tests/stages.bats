@@ -20,17 +20,17 @@ passage () { awk -v from="$2" -v to="$3" 'index($0, from) { on = 1 } on { print 
 @test "the dry run is what run.sh and lib.sh do, word for word" {
   cmd=$WB_CHECKOUT/wrappers/cmd
   wb run --dry-run ARGUMENTS >dry
-  passage "$cmd/run.sh" 'wb-spec -n run' 'wb-state put' | words >flow
-  passage dry 'wb-spec -n run' 'wb-state put' | words >printed
+  passage "$cmd/run.sh" 'wb-spec -n run' 'wb-cgroup create' | words >flow
+  passage dry 'wb-spec -n run' 'wb-cgroup create' | words >printed
   grep -q 'wb-state create | wb-pull' flow
   diff flow printed
   finish=$(sed -n "s/^wb_finish='\(.*\)'$/\1/p" "$cmd/lib.sh")
-  passage "$cmd/lib.sh" 'exec wb-monitor run' 'wb-confine' | sed "s/\$wb_finish/$finish/g" | words | sed 's/ARGUMENTS/"$id"/' >flow
-  passage dry 'exec wb-monitor run' 'wb-confine' | words >printed
+  passage "$cmd/lib.sh" 'exec wb-monitor run' 'wb-confine' | sed "s/\$wb_finish/$finish/g" | words >flow
+  passage dry 'exec wb-monitor run' 'wb-confine' | words | sed 's/--doc 3 -- wb-unshare/ARGUMENTS -- wb-unshare/; s/3<<END //' >printed
   grep -q 'wb-unshare run' flow
   diff flow printed
-  passage "$cmd/lib.sh" 'wb-state get "$undone"' 'wb-state rm' | words | sed 's/"$undone"/"$id"/; s/ARGUMENTS //' >flow
-  passage dry 'wb-state get "$id"' 'wb-state rm' | words | sed 's/.*|| wb-state get/wb-state get/' >printed
+  passage "$cmd/lib.sh" '[ -z "$document" ]' 'wb-state rm' | words | sed 's/ || : $/ /' >flow
+  passage dry '[ -z "$document" ]' 'wb-state rm' | words >printed
   grep -q 'wb-cgroup delete' flow
   diff flow printed
 }

@@ -17,6 +17,12 @@ wb_attend () {
         wb-confine --doc 3 --status-fd 4
 }
 
+# Undoes what a pipeline has made when it failed: its last document, in $document, says what that is.
+wb_undo_document () {
+    [ -z "$document" ] || printf '%s\n' "$document" | wb-cgroup delete | wb-netns del | wb-ipam del |
+        wb-rootfs umount --purge | wb-state rm >/dev/null || :
+}
+
 # The document of a container for the undoing verbs. The id alone is enough where somebody else has removed the record.
 wb_record_or_id () {
     wb-state get "$1" 2>/dev/null || wb-cgroup -n delete --id "$1"

@@ -10,13 +10,15 @@ case ${1-} in
     ;;
 esac
 wb_default_network
-id=
-trap 'status=$?; [ -z "$id" ] || wb_undo "$id"; exit "$status"' INT TERM
-id=$(wb-spec -n run "$@" | wb-state create | wb-pull | wb-rootfs mount | wb-ipam add | wb-netns add |
-    wb-cgroup create | wb-state put --quiet) || {
+document=
+trap 'status=$?; wb_undo_document; exit "$status"' INT TERM
+document=$(wb-spec -n run "$@" | wb-state create | wb-pull | wb-rootfs mount | wb-ipam add | wb-netns add |
+    wb-cgroup create) || {
     status=$?
-    [ -z "$id" ] || wb_undo "$id"
+    wb_undo_document
     exit "$status"
 }
 trap - INT TERM
-wb_attend "$id"
+wb_attend --doc 3 3<<EOF
+$document
+EOF

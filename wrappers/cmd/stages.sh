@@ -53,16 +53,16 @@ wb_dry_run () {
     [ -z "${WB_RUN-}" ] || printf 'export WB_RUN=%s\n' "$(wb_word "$WB_RUN")"
     printf '[ -e "${WB_ROOT:-/var/lib/wb}/networks/bridge.conflist" ] ||\n'
     printf '    wb-ipam -n create --network bridge | wb-netns network create >/dev/null || exit 125\n'
-    printf 'id=$(wb-spec -n run%s |\n' "$(wb_quote "$@")"
-    printf '%s\n' "$wb_stages" | while read -r stage; do printf '    %s |\n' "$stage"; done
-    printf '    wb-state put --quiet) || {\n    status=$?\n'
-    printf '    [ -z "$id" ] || wb-state get "$id" | wb-cgroup delete | wb-netns del | wb-ipam del |\n'
+    printf 'document=$(wb-spec -n run%s' "$(wb_quote "$@")"
+    printf '%s\n' "$wb_stages" | while read -r stage; do printf ' |\n    %s' "$stage"; done
+    printf ') || {\n    status=$?\n'
+    printf '    [ -z "$document" ] || printf '\''%%s\\n'\'' "$document" | wb-cgroup delete | wb-netns del | wb-ipam del |\n'
     printf '        wb-rootfs umount --purge | wb-state rm >/dev/null\n    exit "$status"\n}\n'
     printf 'exec wb-monitor run --finish "%s" \\\n    --sweep "wb-state gc | %s" \\\n' "$wb_finish" "$wb_finish"
-    printf '    --health "$WB_FLOWS/health.sh" "$id" --'
+    printf '    --health "$WB_FLOWS/health.sh" --doc 3 --'
     printf ' \\\n    %s' 'wb-unshare run --doc 3 --status-fd 4 --' 'wb-rootfs enter --doc 3 --status-fd 4 --' \
         'wb-confine --doc 3 --status-fd 4'
-    printf '\n)\n'
+    printf ' 3<<END\n$document\nEND\n)\n'
 }
 
 wb_word () {
@@ -97,11 +97,11 @@ wb_break () {
         wb_stop_at "after:${stage%% *}"
     done
     exec 3<&-
-    id=$(wb-state put --quiet <"$WB_DOC") || exit
     wb_stop_at before:wb-monitor
     trap - EXIT INT TERM
+    exec 3<"$WB_DOC"
     rm -rf "$work"
-    wb_attend "$id"
+    wb_attend --doc 3
 }
 
 wb_is_stop () {

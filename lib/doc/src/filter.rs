@@ -19,6 +19,13 @@ pub struct FilterArgs {
     pub doc: Option<OsString>,
 }
 
+impl From<OsString> for FilterArgs {
+    /// As `--doc` with this value.
+    fn from(doc: OsString) -> Self {
+        Self { null_input: false, doc: Some(doc) }
+    }
+}
+
 /// One verb of a tool, run over every document of the input.
 #[derive(Debug, Clone, Copy)]
 pub struct Filter {

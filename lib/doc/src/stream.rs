@@ -44,7 +44,7 @@ impl<R: Read> Documents<R> {
     }
 
     fn read_more(&mut self) -> Result<bool, Error> {
-        let mut chunk = [0; 16 << 10];
+        let mut chunk = [0; 8 << 10];
         loop {
             match self.input.read(&mut chunk) {
                 Ok(0) => return Ok(false),

@@ -206,11 +206,23 @@ pub fn update(
     Ok(document)
 }
 
-/// Stores a document as it comes down the pipe and returns what was stored.
+/// The record of a container that goes with its end (`--rm`) need not survive a power cut.
+pub fn durability(document: &Document) -> Durability {
+    let goes = document.at("/wb/run/remove") == Some(&Value::Bool(true));
+    if goes { Durability::Visible } else { Durability::Durable }
+}
+
+/// Stores a document as it comes down the pipe and returns what was stored. As long as the container does not run, the
+/// processes `claimants` work on it ([`claim`]).
 ///
 /// The record's own `wb.state` outlives a document that was read before it changed: once a container has run, the
 /// monitor knows its state, and a document may only say more about the same process (`paused`, say).
-pub fn put(place: &Place, document: &Document, durability: Durability) -> Result<Document, Error> {
+pub fn put(
+    place: &Place,
+    document: &Document,
+    durability: Durability,
+    claimants: &[i32],
+) -> Result<Document, Error> {
     let id = document.id()?.to_owned();
     update(place, &id, durability, |record| {
         refuse_if_removing(record)?;
@@ -227,7 +239,7 @@ pub fn put(place: &Place, document: &Document, durability: Durability) -> Result
             record.set("/wb/state/status", "created")?;
         }
         let runs = record.str_at("/wb/state/status").is_some_and(|status| WITH_PROCESS.contains(&status));
-        if runs { Ok(()) } else { claim_for_caller(record) }
+        if runs { Ok(()) } else { claim(record, claimants) }
     })
 }
 
@@ -243,21 +255,20 @@ pub fn refuse_if_removing(record: &Document) -> Result<(), Error> {
     }
 }
 
-/// Notes in `wb.state.claim` who is working on the container: the caller's parent (a shell), that one's parent (in
-/// `id=$(... | wb-state put)` the first is only a subshell) and, where it is no flow of `wb` but a person at work, the
-/// leader of the session. As long as one of them lives, what the container has on the machine is no leftover, though
-/// its process does not run yet.
-pub fn claim_for_caller(document: &mut Document) -> Result<(), Error> {
+/// Who is working on a container: the caller's parent (a shell), that one's parent (in `id=$(... | wb-state put)` the
+/// first is only a subshell) and, where it is no flow of `wb` but a person at work, the leader of the session.
+pub fn callers() -> Vec<i32> {
     let parent = nix::unistd::getppid().as_raw();
     let mut pids = vec![parent];
     pids.extend(wb_sys::proc::parent(parent).ok().map(|(pid, _)| pid));
     if std::env::var_os("WB_FLOWS").is_none() {
         pids.extend(nix::unistd::getsid(None).ok().map(nix::unistd::Pid::as_raw));
     }
-    claim(document, &pids)
+    pids
 }
 
-/// Notes in `wb.state.claim` that the processes `pids` work on the container.
+/// Notes in `wb.state.claim` that the processes `pids` work on the container: as long as one of them lives, what it has
+/// on the machine is no leftover, though its process does not run yet.
 pub fn claim(document: &mut Document, pids: &[i32]) -> Result<(), Error> {
     let boot_id = wb_sys::proc::boot_id().context(|| "boot_id")?;
     let mut claim = Vec::new();

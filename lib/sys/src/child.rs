@@ -4,7 +4,7 @@ use crate::process;
 use crate::trace::{self, call, quoted};
 use crate::{Errno, Result};
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags};
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid};
 use std::ffi::OsStr;
@@ -44,6 +44,14 @@ pub fn become_subreaper() -> Result<()> {
         || "prctl(PR_SET_CHILD_SUBREAPER, 1)".into(),
         || nix::sys::prctl::set_child_subreaper(true),
     )
+}
+
+/// For a process that waits for no child: those that have ended leave no zombie, nor do those that will (wait(2), "Notes").
+pub fn disown() -> Result<()> {
+    // SAFETY: ignoring a signal runs no code.
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigIgn) }?;
+    while reap().is_some() {}
+    Ok(())
 }
 
 /// The next child that has ended, without waiting for one; `None` where none has, or there are no children.

@@ -106,8 +106,9 @@ fn put(group: &Group, write: &Write, done: &mut Vec<(PathBuf, String)>) -> Resul
     let (name, value) = variant(directory, write)?;
     let Some(name) = name else { return Ok(()) };
     let path = directory.join(name);
-    // Of a file with many lines a single one cannot be put back; such a file cannot be read either, mostly.
-    let before = fs::read_to_string(&path).ok().filter(|text| text.lines().count() == 1);
+    // Of a file with many lines a single one cannot be put back, and v1's device rules are not read where they are written.
+    let before = || fs::read_to_string(&path).ok().filter(|text| text.lines().count() == 1);
+    let before = if write.controller == "devices" { None } else { before() };
     file::write_control(&path, &value, WHY).map_err(|errno| explained(&path, write, errno))?;
     done.extend(before.map(|before| (path.clone(), before)));
     heeded(&path, write)

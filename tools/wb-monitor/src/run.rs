@@ -4,9 +4,9 @@ use crate::client::{self, Options, keys};
 use crate::message::Streams;
 use crate::monitor::{self, Pipeline, Task};
 use crate::settings::Settings;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal, Write};
-use wb_doc::{Context, Error, ExitCode};
+use wb_doc::{Context, Document, Error, ExitCode};
 use wb_store::{Place, record};
 use wb_sys::{child, socket, tty};
 
@@ -32,9 +32,12 @@ pub struct RunArgs {
     /// With --attach: connect standard input too
     #[arg(short, long)]
     interactive: bool,
+    /// The container's document, which becomes its record, from this file or descriptor
+    #[arg(long, value_name = "FILE|FD", conflicts_with = "id")]
+    doc: Option<OsString>,
     /// The container's id, its name, or the start of its id
-    #[arg(value_name = "ID")]
-    id: OsString,
+    #[arg(value_name = "ID", required_unless_present = "doc")]
+    id: Option<OsString>,
     /// The chain of programs that becomes the container
     #[arg(last = true, required = true, value_name = "CHAIN")]
     chain: Vec<OsString>,
@@ -42,12 +45,20 @@ pub struct RunArgs {
 
 /// Runs a container.
 pub fn run(args: RunArgs) -> Result<ExitCode, Error> {
+    let given = args
+        .doc
+        .clone()
+        .map(|doc| wb_doc::read_one(&doc.into()))
+        .transpose()
+        .map_err(|error| error.code(125))?;
     // Nothing is inherited but the standard streams: whoever waits for a pipe's end must not wait for the container.
     child::close_range(3, u32::MAX).context(|| "close_range")?;
     let place = Place::from_env()?;
-    let id = record::resolve(&place, &args.id.to_string_lossy())?;
-    let document = record::read(&place, &id)?;
-    record::refuse_if_removing(&document)?;
+    let document = match &given {
+        Some(document) => keep(&place, document)?,
+        None => recorded(&place, args.id.as_deref().unwrap_or_default())?,
+    };
+    let id = document.id()?.to_owned();
     let finish = args.finish.as_deref().map(Pipeline::parse).transpose()?;
     let sweep = args.sweep.as_deref().map(Pipeline::parse).transpose()?;
     let mut settings = Settings::of(&document)?;
@@ -89,6 +100,8 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Error> {
     .context(|| "fork")?;
     drop(its);
     let Some((socket, signals)) = mine else { return Ok(ExitCode::from(125)) };
+    // The monitor outlives us; and a shell that was here before may have left the writer of the document.
+    child::disown().context(|| "SIGCHLD")?;
     let code = client::attend(socket, signals, options)?;
     if detach && code == 0 {
         let mut out = std::io::stdout();
@@ -96,6 +109,20 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Error> {
         writeln!(out, "{id}").ok();
     }
     Ok(ExitCode::from(code))
+}
+
+/// The record of a container that is there.
+fn recorded(place: &Place, container: &OsStr) -> Result<Document, Error> {
+    let document = record::read(place, &record::resolve(place, &container.to_string_lossy())?)?;
+    record::refuse_if_removing(&document).map(|()| document)
+}
+
+/// Makes the document the container's record, and this process the one that works on it.
+fn keep(place: &Place, document: &Document) -> Result<Document, Error> {
+    match document.failure() {
+        Some(failure) => Err(failure.to_error()),
+        None => record::put(place, document, record::durability(document), &[nix::unistd::getpid().as_raw()]),
+    }
 }
 
 fn apply(args: &RunArgs, settings: &mut Settings) {

@@ -31,7 +31,7 @@ pub fn create(
 fn claim(place: &Place, document: &mut Document) -> Result<(), Error> {
     document.set("/wb/created", format!("{:.9}", jiff::Timestamp::now()))?;
     document.set("/wb/state/status", "creating")?;
-    record::claim_for_caller(document)?;
+    record::claim(document, &record::callers())?;
     let cidfile = write_cidfile(document)?;
     let created = userns::with_maps(place, document, |document| record::create(place, document));
     created.inspect_err(|_| {

@@ -1,6 +1,6 @@
 //! `wb-state rm` and `wb-state finish`: what remains of a container on disk, at its end.
 
-use crate::{durability, removes_itself};
+use crate::removes_itself;
 use serde_json::Value;
 use std::path::Path;
 use wb_doc::{Context, Document, Error, names};
@@ -15,7 +15,7 @@ pub fn begin_removal(place: &Place, document: &mut Document) -> Result<(), Error
         record::true_status(stored, &boot_id)?;
         refuse_if_running(stored)?;
         stored.set("/wb/state/status", "removing")?;
-        record::claim_for_caller(stored)
+        record::claim(stored, &record::callers())
     })?;
     Ok(())
 }
@@ -68,7 +68,7 @@ pub fn finish(place: &Place, document: &mut Document) -> Result<(), Error> {
     }
     let mut stored = document.clone();
     stored.remove("/wb/error");
-    record::put(place, &stored, durability(document)).map(drop)
+    record::put(place, &stored, record::durability(document), &record::callers()).map(drop)
 }
 
 fn check_undone(document: &Document) -> Result<(), Error> {

@@ -101,7 +101,7 @@ fn one(place: &Place, word: &str, args: &GetArgs, boot_id: &str) -> Result<Docum
         return record::update(place, &id, Durability::Visible, |document| {
             record::true_status(document, boot_id)?;
             check_not_running(document, word)?;
-            record::claim_for_caller(document)
+            record::claim(document, &record::callers())
         });
     }
     let mut document = record::read(place, &id)?;

@@ -169,14 +169,9 @@ fn put(place: &Place, document: &mut Document, status: Option<&str>) -> Result<(
         document.set("/wb/state/status", status)?;
     }
     // Whether a process is frozen is forgotten at a reboot, with the process.
-    let durability = if status.is_some() { Durability::Visible } else { durability(document) };
-    *document = record::put(place, document, durability)?;
+    let durability = if status.is_some() { Durability::Visible } else { record::durability(document) };
+    *document = record::put(place, document, durability, &record::callers())?;
     Ok(())
-}
-
-/// The record of a container that goes with its end need not survive a power cut.
-fn durability(document: &Document) -> Durability {
-    if removes_itself(document) { Durability::Visible } else { Durability::Durable }
 }
 
 /// Whether the container was started with `--rm`.

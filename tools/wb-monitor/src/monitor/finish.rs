@@ -4,11 +4,11 @@
 use super::{birth, stdio};
 use nix::unistd::Pid;
 use std::ffi::{OsStr, OsString};
-use std::io::Seek;
+use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use wb_doc::{Context, Document, Error};
-use wb_sys::{child, memfd, pipe};
+use wb_sys::{child, pipe};
 
 /// How much of what it says on standard error is kept.
 const MAX_NOTE_BYTES: usize = 1024;
@@ -34,59 +34,37 @@ impl Pipeline {
         Ok(Self(stages))
     }
 
-    /// Starts all stages: the first reads `input`, the last writes to nobody. Gives their processes, and what could not
-    /// be started: the next stage has an empty input then, and those that run go on.
-    pub fn start(
-        &self,
-        input: BorrowedFd<'_>,
-        stderr: BorrowedFd<'_>,
-    ) -> Result<(Vec<Pid>, Vec<Error>), Error> {
-        let mut begun = self.begin(stderr)?;
-        begun.first(self, input, stderr);
-        Ok((begun.running, begun.failures))
-    }
-
-    /// Starts the stages behind the first, the last one first: each makes itself ready, and waits for its input, while
-    /// those before it start.
-    fn begin(&self, stderr: BorrowedFd<'_>) -> Result<Begun, Error> {
-        let null = stdio::null().context(|| "/dev/null")?;
-        let mut begun = Begun { running: Vec::new(), failures: Vec::new(), output: null };
-        for stage in self.0.iter().skip(1).rev() {
-            let (reader, writer) = pipe::pipe().context(|| "pipe")?;
-            begun.stage(stage, reader.as_fd(), stderr);
-            begun.output = writer;
-        }
-        Ok(begun)
-    }
-}
-
-/// A pipeline that has begun at its end.
-#[derive(Debug)]
-struct Begun {
-    /// Its processes, the last stage's first.
-    running: Vec<Pid>,
-    failures: Vec<Error>,
-    /// Where the stage before those that run writes to.
-    output: OwnedFd,
-}
-
-impl Begun {
-    /// Starts the first stage, and so the work.
-    fn first(&mut self, pipeline: &Pipeline, input: BorrowedFd<'_>, stderr: BorrowedFd<'_>) {
-        if let Some(stage) = pipeline.0.first() {
-            self.stage(stage, input, stderr);
-        }
-    }
-
-    /// Starts a stage, with nothing of our environment but `PATH`, `NO_COLOR` and what concerns whalebox.
-    fn stage(&mut self, stage: &[OsString], input: BorrowedFd<'_>, stderr: BorrowedFd<'_>) {
+    /// Starts all stages, with nothing of our environment but `PATH`, `NO_COLOR` and what concerns whalebox; the last
+    /// writes to nobody. It begins with the last: each makes itself ready, and waits for its input, while those
+    /// before it start.
+    ///
+    /// What could not be started is among the failures: the next stage has an empty input then, and those that run go on.
+    pub fn start(&self, stderr: BorrowedFd<'_>) -> Result<Started, Error> {
         let environment = environment(std::env::vars_os());
-        let streams = [input, self.output.as_fd(), stderr];
-        match child::spawn_with(None, stage, &environment, &streams, "a stage of the pipeline") {
-            Ok(pid) => self.running.push(pid),
-            Err(errno) => self.failures.push(Error::errno(stage[0].to_string_lossy().into_owned(), errno)),
+        let mut output = stdio::null().context(|| "/dev/null")?;
+        let (mut running, mut failures) = (Vec::new(), Vec::new());
+        for stage in self.0.iter().rev() {
+            let (reader, writer) = pipe::pipe().context(|| "pipe")?;
+            let streams = [reader.as_fd(), output.as_fd(), stderr];
+            match child::spawn_with(None, stage, &environment, &streams, "a stage of the pipeline") {
+                Ok(pid) => running.push(pid),
+                Err(errno) => failures.push(Error::errno(stage[0].to_string_lossy().into_owned(), errno)),
+            }
+            output = writer;
         }
+        Ok(Started { running, failures, input: output })
     }
+}
+
+/// A pipeline that runs.
+#[derive(Debug)]
+pub struct Started {
+    /// Its processes, the last stage's first.
+    pub running: Vec<Pid>,
+    /// What of it could not be started.
+    pub failures: Vec<Error>,
+    /// Where its documents are written to.
+    pub input: OwnedFd,
 }
 
 /// The clean-up while it runs.
@@ -95,40 +73,35 @@ pub struct Finish {
     /// The processes that have not ended; the last stage speaks for all.
     running: Vec<Pid>,
     last: Option<Pid>,
-    /// What is needed for the first stage, as long as that waits for the document.
-    rest: Option<(Pipeline, Begun, OwnedFd)>,
+    /// Where the document goes, until it has.
+    input: Option<OwnedFd>,
     code: u8,
     complaints: Option<OwnedFd>,
     note: Vec<u8>,
 }
 
 impl Finish {
-    /// Starts what of the pipeline needs no document yet. Without [`Finish::start`] it ends by itself.
-    pub fn begin(pipeline: Pipeline) -> Result<Self, Error> {
-        let what = || "clean-up";
-        let (complaints, stderr) = pipe::pipe().context(what)?;
-        pipe::set_nonblocking(&complaints, true).context(what)?;
-        let begun = pipeline.begin(stderr.as_fd())?;
-        let last = begun.running.first().copied();
-        let running = begun.running.clone();
-        let rest = Some((pipeline, begun, stderr));
-        Ok(Self { last, running, rest, code: 0, complaints: Some(complaints), note: Vec::new() })
+    /// Starts the pipeline, which then waits for the document.
+    pub fn begin(pipeline: &Pipeline) -> Result<Self, Error> {
+        let (complaints, stderr) = pipe::pipe().context(|| "clean-up")?;
+        pipe::set_nonblocking(&complaints, true).context(|| "clean-up")?;
+        let Started { running, failures, input } = pipeline.start(stderr.as_fd())?;
+        Ok(Self {
+            last: running.first().copied(),
+            running,
+            input: Some(input),
+            code: if failures.is_empty() { 0 } else { 125 },
+            complaints: Some(complaints),
+            note: failures.first().map(|error| format!("{error}\n").into_bytes()).unwrap_or_default(),
+        })
     }
 
-    /// Starts the pipeline's first stage, on `document`.
+    /// Gives it the document. A large one may have to wait until the first stage reads, which is all that does.
     pub fn start(&mut self, document: &Document) -> Result<(), Error> {
-        let Some((pipeline, mut begun, stderr)) = self.rest.take() else { return Ok(()) };
-        let what = || "clean-up";
-        let mut input = std::fs::File::from(memfd::sealed("wb-document", &document.to_line()).context(what)?);
-        input.rewind().context(what)?;
-        begun.first(&pipeline, input.as_fd(), stderr.as_fd());
-        self.last = begun.running.first().copied();
-        self.running = begun.running;
-        if let Some(error) = begun.failures.first() {
-            self.code = 125;
-            self.note = format!("{error}\n").into_bytes();
-        }
-        Ok(())
+        let Some(input) = self.input.take() else { return Ok(()) };
+        let line = document.to_line();
+        pipe::set_capacity(&input, i32::try_from(line.len()).unwrap_or(i32::MAX)).ok();
+        std::fs::File::from(input).write_all(&line).context(|| "clean-up")
     }
 
     /// Whether `pid` was one of its processes, which has ended with `code`.

@@ -263,20 +263,20 @@ impl Monitor {
             self.end_output(stream);
         }
         self.phase = Phase::Over;
-        let begun = self.task.finish.take().map(Finish::begin).transpose();
+        let begun = self.task.finish.as_ref().map(Finish::begin);
         let written = write(&self.record, self.stop_wanted);
         if let Err(error) = &written {
             self.add_note(&error.to_string());
         }
-        let started = begun.and_then(|finish| {
-            let Some(mut finish) = finish else { return Ok(()) };
-            // Without a record that can be written there may still be one that can be read.
+        let started = begun.map(|begun| {
+            let mut finish = begun?;
+            // What could not be written can still be read.
             let started =
                 written.or_else(|_| self.record.read()).and_then(|document| finish.start(&document));
             self.phase = Phase::Finishing(finish);
             started
         });
-        if let Err(error) = started {
+        if let Some(Err(error)) = started {
             self.add_note(&error.to_string());
         }
         self.finished();

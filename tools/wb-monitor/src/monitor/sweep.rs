@@ -23,8 +23,8 @@ impl Sweep {
         }
         let lock = Lock::try_exclusive(&place.run().join("gc.lock")).ok()??;
         let null = stdio::null().ok()?;
-        let (running, _) = pipeline.start(null.as_fd(), null.as_fd()).ok()?;
-        Some(Self { running, _lock: lock })
+        let started = pipeline.start(null.as_fd()).ok()?;
+        Some(Self { running: started.running, _lock: lock })
     }
 
     /// Whether it has ended, with the process `pid` as its last.
