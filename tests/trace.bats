@@ -99,16 +99,16 @@ at_least () {
   mkdir data
   agree wb run --rm --userns 0:231072:65536 --net none -v "$PWD/data:/data" busybox echo hello
   grep -qx hello traced.out
-  at_least 200
+  at_least 100
   grep -q '^wb-.* write("/proc/[0-9]*/uid_map", "0 231072 65536\\n") = 15 <' trace.txt
   grep -q '^wb-rootfs.* prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP) = 0 <' trace.txt
   echo '{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir"],"action":"SCMP_ACT_ERRNO"}]}' >filter.json
   agree wb run --rm --net none --security-opt "seccomp=$PWD/filter.json" --security-opt no-new-privileges --oom-score-adj 200 \
     --sysctl kernel.msgmax=1000 --group-add 5 --hostname box --cpus 0.5 --cpuset-cpus 0 --pids-limit 50 busybox echo hello
-  at_least 200
+  at_least 100
   grep -q '^wb-confine.* prctl(PR_SET_NO_NEW_PRIVS, 1' trace.txt
   agree wb run --rm --network host --pid host --ipc host --uts host --security-opt seccomp=unconfined busybox echo hello
-  at_least 150
+  at_least 100
 }
 
 @test "strace and the trace: what is done to containers meanwhile" {
@@ -143,7 +143,7 @@ at_least () {
   wb-spec -n run --rootfs "$PWD/bundle/rootfs" --net none echo hello | wb-pull | jq 'del(.wb)' >bundle/config.json
   agree wb-oci --root "$PWD/oci" run --bundle bundle box
   grep -qx hello traced.out
-  at_least 150
+  at_least 100
 }
 
 @test "strace and the trace: what fails is told too" {
