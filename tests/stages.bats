@@ -54,6 +54,7 @@ description () {
 
 @test "ten dry runs, pasted, give the containers that wb run gives" {
   mkdir data && echo hello >data/file
+  wb network create lab >/dev/null
   count=0
   while read -r line; do
     count=$((count + 1))
@@ -73,7 +74,7 @@ description () {
     wb rm -f "a$count" "b$count" >/dev/null
   done <<'END'
 --net none busybox sleep 1000
-busybox sleep 1000
+--network lab -p 127.0.0.1::80 -e 'C=ü "x" $HOME `id` \' busybox sh -c 'exec sleep "$1"' $'it\'s\na line' 1000
 -m 64m --cpus 0.5 --pids-limit 50 --net none busybox sleep 1000
 -e A="it's" -e 'B=two words' -w /tmp -u 1000:1000 --net none busybox sleep 1000
 -v "$PWD/data:/data:ro" --tmpfs /scratch:size=1m --net none busybox sleep 1000
