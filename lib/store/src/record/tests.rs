@@ -77,7 +77,7 @@ fn a_late_document_does_not_undo_an_exit() {
     let mut document = scratch.container("a", "web");
     document.set("/wb/state", json!({"status": "creating"})).unwrap();
     assert_eq!(
-        put(&scratch.0, &document, Durability::Visible).unwrap().str_at("/wb/state/status"),
+        put(&scratch.0, &document, Durability::Visible, &[]).unwrap().str_at("/wb/state/status"),
         Some("created")
     );
     let running = json!({"status": "running", "pid": 7, "startTime": 9, "bootId": "b"});
@@ -85,7 +85,7 @@ fn a_late_document_does_not_undo_an_exit() {
     let mut late = read(&scratch.0, "a").unwrap();
     late.set("/wb/state/status", "paused").unwrap();
     assert_eq!(
-        put(&scratch.0, &late, Durability::Visible).unwrap().str_at("/wb/state/status"),
+        put(&scratch.0, &late, Durability::Visible, &[]).unwrap().str_at("/wb/state/status"),
         Some("paused")
     );
     update(&scratch.0, "a", Durability::Visible, |record| {
@@ -93,7 +93,7 @@ fn a_late_document_does_not_undo_an_exit() {
         record.set("/wb/state/exitCode", 3)
     })
     .unwrap();
-    let stored = put(&scratch.0, &late, Durability::Visible).unwrap();
+    let stored = put(&scratch.0, &late, Durability::Visible, &[]).unwrap();
     assert_eq!(stored.str_at("/wb/state/status"), Some("exited"));
     assert_eq!(stored.at("/wb/state/exitCode"), Some(&json!(3)));
 }
