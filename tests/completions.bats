@@ -124,8 +124,9 @@ END
   meant data-volume wb volume rm data-vlume
   must_fail 1 wb stop something-else
   [ "$stderr" = 'wb-state: get: no such container: something-else' ]
+  # And not a word more: nothing was made that would have to be undone.
   must_fail 125 wb run -d --dry-run busybox true
-  [[ $stderr == *'hint: --dry-run comes first: wb run --dry-run ...' ]]
+  [ "$stderr" = $'wb-spec: run: unknown flag: --dry-run\nhint: --dry-run comes first: wb run --dry-run ...' ]
 }
 
 @test "zsh" {

@@ -112,7 +112,10 @@ impl Filter {
             };
             let earlier = document.failure();
             if earlier.is_none() || self.undoing {
-                if let Err(error) = each(&mut document) {
+                let result = each(&mut document);
+                // What failed before it had an id has made nothing that could be undone.
+                let nothing = earlier.is_some() && document.at("/wb/id").is_none();
+                if let Some(error) = result.err().filter(|_| !nothing) {
                     self.report(&error);
                     document.fail(self.tool, self.verb, &error);
                     if self.undoing {
