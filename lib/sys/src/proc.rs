@@ -4,6 +4,7 @@ use crate::{Errno, Result};
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use std::fs;
+use std::io::Read;
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -11,12 +12,20 @@ fn raw(error: &std::io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
 
+/// A file of `/proc`, of which nobody knows the size before it is read, in one piece of up to `usual` bytes and those after.
+fn read(path: impl AsRef<Path>, usual: usize) -> Result<Vec<u8>> {
+    let mut text = Vec::with_capacity(usual);
+    let file = fs::File::open(path).map_err(|error| raw(&error))?;
+    file.take(u64::MAX).read_to_end(&mut text).map_err(|error| raw(&error))?;
+    Ok(text)
+}
+
 /// A process's state letter and start time from `/proc/PID/stat` (proc(5), fields 3 and 22, the latter in clock
 /// ticks after boot).
 ///
 /// A pid names the same process as long as its start time and the boot id are the same.
 pub fn stat(pid: i32) -> Result<(u8, u64)> {
-    let text = fs::read(format!("/proc/{pid}/stat")).map_err(|error| match raw(&error) {
+    let text = read(format!("/proc/{pid}/stat"), 1024).map_err(|errno| match errno {
         Errno::ENOENT => Errno::ESRCH,
         errno => errno,
     })?;
@@ -35,7 +44,7 @@ fn parse_stat(text: &[u8]) -> Option<(u8, u64)> {
 
 /// A process's parent and its own start time.
 pub fn parent(pid: i32) -> Result<(i32, u64)> {
-    let text = fs::read(format!("/proc/{pid}/stat")).map_err(|error| raw(&error))?;
+    let text = read(format!("/proc/{pid}/stat"), 1024)?;
     let (_, start) = parse_stat(&text).ok_or(Errno::EINVAL)?;
     let end = text.iter().rposition(|&byte| byte == b')').ok_or(Errno::EINVAL)?;
     let rest = std::str::from_utf8(&text[end + 1..]).map_err(|_| Errno::EINVAL)?;
@@ -69,7 +78,8 @@ pub fn own_at(proc: impl AsFd) -> Result<(i32, u64)> {
 
 /// This boot's identity, `/proc/sys/kernel/random/boot_id`.
 pub fn boot_id() -> Result<String> {
-    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").map_err(|error| raw(&error))?;
+    let text = read("/proc/sys/kernel/random/boot_id", 64)?;
+    let text = std::str::from_utf8(&text).map_err(|_| Errno::EINVAL)?;
     Ok(text.trim_end().to_owned())
 }
 
@@ -102,9 +112,16 @@ pub struct MountInfo {
 
 /// The mounts a process sees; `who` is a pid or `self`.
 pub fn mountinfo(who: &str) -> Result<Vec<MountInfo>> {
-    let text =
-        fs::read_to_string(Path::new("/proc").join(who).join("mountinfo")).map_err(|error| raw(&error))?;
-    Ok(text.lines().filter_map(parse_mountinfo).collect())
+    mountinfo_of(who, |_| true)
+}
+
+/// Those of the mounts a process sees whose file system's type is wanted.
+pub fn mountinfo_of(who: &str, is_wanted: impl Fn(&str) -> bool) -> Result<Vec<MountInfo>> {
+    let text = read(Path::new("/proc").join(who).join("mountinfo"), 16 << 10)?;
+    let text = std::str::from_utf8(&text).map_err(|_| Errno::EILSEQ)?;
+    let fstype =
+        |line: &str| line.split_once(" - ").and_then(|(_, right)| Some(is_wanted(right.split(' ').next()?)));
+    Ok(text.lines().filter(|line| fstype(line) == Some(true)).filter_map(parse_mountinfo).collect())
 }
 
 fn parse_mountinfo(line: &str) -> Option<MountInfo> {

@@ -58,7 +58,8 @@ impl Hierarchy {
 impl Hierarchies {
     /// Finds what is mounted.
     pub fn find() -> Result<Self, Error> {
-        let mounts = wb_sys::proc::mountinfo("self").context(|| "/proc/self/mountinfo")?;
+        let is_cgroup = |fstype: &str| matches!(fstype, "cgroup" | "cgroup2");
+        let mounts = wb_sys::proc::mountinfo_of("self", is_cgroup).context(|| "/proc/self/mountinfo")?;
         let mut found = Self::from_mounts(&mounts);
         if let Some(unified) = &found.unified {
             let file = unified.top().join("cgroup.controllers");
