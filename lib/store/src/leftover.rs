@@ -3,12 +3,15 @@
 
 use crate::{Place, record};
 use std::fs;
+use std::time::Duration;
 use wb_doc::names;
 
 /// The file in a container's run directory that its monitor holds locked, with the monitor's pid and start time in it.
 pub const MONITOR_LOCK: &str = "monitor.lock";
 /// Says that this boot has been looked after; `/run` forgets it.
 const SWEPT: &str = "swept";
+/// What has changed so lately is being made or removed right now, mostly; if it was left, a later look finds it.
+const RECENT: Duration = Duration::from_secs(1);
 
 /// Whether `wb-state gc` has something to do, as far as the run directories tell: they are few, of the containers that
 /// run or are being made. The first call after a boot says yes where there are records besides the caller's own, since
@@ -22,8 +25,15 @@ pub fn any(place: &Place) -> bool {
     }
     let Ok(boot_id) = wb_sys::proc::boot_id() else { return false };
     let Ok(entries) = fs::read_dir(place.run().join("containers")) else { return false };
+    let is_recent = |entry: &fs::DirEntry| {
+        entry
+            .metadata()
+            .is_ok_and(|data| data.modified().is_ok_and(|at| at.elapsed().is_ok_and(|age| age < RECENT)))
+    };
     entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter_map(Result::ok)
+        .filter(|entry| !is_recent(entry))
+        .filter_map(|entry| entry.file_name().into_string().ok())
         .filter(|id| names::check("id", id).is_ok())
         .any(|id| is_left(place, &id, &boot_id))
 }
@@ -71,6 +81,14 @@ mod tests {
         fs::write(place.container(id).join(record::FILE), document.to_line()).unwrap();
     }
 
+    /// All that is there has been there for a while.
+    fn age(place: &Place) {
+        for entry in fs::read_dir(place.run().join("containers")).unwrap() {
+            let directory = fs::File::open(entry.unwrap().path()).unwrap();
+            directory.set_modified(std::time::SystemTime::now() - 2 * RECENT).unwrap();
+        }
+    }
+
     #[test]
     fn the_dead_are_told_from_the_living_and_the_made() {
         let scratch = std::env::temp_dir().join(format!("wb-leftover-{}", std::process::id()));
@@ -86,9 +104,14 @@ mod tests {
         assert!(any(&place), "the first look after a boot");
         let start = wb_sys::proc::start_time(1).unwrap();
         fs::write(place.container_run("attended").join(MONITOR_LOCK), format!("1 {start}")).unwrap();
+        age(&place);
         assert!(!any(&place));
         fs::write(place.container_run("attended").join(MONITOR_LOCK), format!("1 {}", start + 1)).unwrap();
+        age(&place);
         assert!(any(&place), "its monitor is another process now");
+        container(&place, "attended-since", |_| {});
+        fs::remove_dir_all(place.container_run("attended")).unwrap();
+        assert!(!any(&place), "what is new is left alone");
         fs::remove_dir_all(&scratch).unwrap();
     }
 }
