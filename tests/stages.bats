@@ -173,7 +173,9 @@ by_hand () {
 @test "--break wants a stage" {
   must_fail 125 wb run --break
   must_fail 125 wb run --break after:wb-nothing busybox true
-  [[ $stderr == 'wb: run: --break takes before:TOOL or after:TOOL, one of wb-state wb-pull'* ]]
+  [[ $stderr == 'wb: run: --break takes one of after:wb-spec before:wb-state after:wb-state before:wb-pull'* ]]
+  must_fail 125 wb run --break after:wb-rotfs busybox true
+  [[ $stderr == *$'before:wb-monitor\nhint: did you mean after:wb-rootfs?\nhint: wb help run' ]]
   must_fail 125 wb run --break wb-pull busybox true
   must_fail 125 wb run --break after: busybox true
   [ -z "$(wb ps -aq)" ]

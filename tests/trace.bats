@@ -205,6 +205,17 @@ at_least () {
   grep -q '^wb-rootfs.*pivot_root' trace
 }
 
+@test "the timeline has a lane for every program of the flow, from its beginning to its end" {
+  make_busybox_image
+  wb trace run --rm --net none busybox true 2>table
+  for tool in wb-spec wb-state wb-pull wb-rootfs wb-ipam wb-netns wb-cgroup wb-monitor wb-unshare wb-confine; do
+    grep -q " $tool " table
+  done
+  within 30 env WB_TRACE="json:$PWD/trace" wb run --rm --net none busybox true
+  jq -es 'map(select(.tool == "wb-spec")) | map(.name) == ["execve", "exit_group"]
+    and (.[0].call | contains("\"--net\", \"none\"")) and .[0].time < .[1].time' trace
+}
+
 @test "nothing to tell is said in a line" {
   must_fail 1 wb trace -o picture.svg rnu
   [ "$stderr" = $'wb: "rnu" is not a command\nhint: did you mean run?\nwb: trace: no tool made a call that is told' ]

@@ -75,8 +75,15 @@ wb_word () {
 wb_break () {
     at=$1
     shift
-    wb_is_stop "$at" || wb_usage "--break takes before:TOOL or after:TOOL, one of$(printf '%s\n' "$wb_stages" |
-        while read -r stage; do printf ' %s' "${stage%% *}"; done)"
+    wb_is_stop "$at" || {
+        . "$WB_FLOWS/help.sh"
+        # shellcheck disable=SC2046 # a list of words
+        close=$(wb_near "$at" $(wb_stops))
+        [ -z "$close" ] || close="
+hint: did you mean$close?"
+        # shellcheck disable=SC2046 # the same
+        wb_usage "--break takes one of$(printf ' %s' $(wb_stops))$close"
+    }
     wb_default_network
     work=$(mktemp -d) || exit 125
     export WB_DOC="$work/document.json"
@@ -104,14 +111,17 @@ wb_break () {
     wb_attend --doc 3
 }
 
+# Where one can stop, a line each.
+wb_stops () {
+    echo after:wb-spec
+    printf '%s\n' "$wb_stages" | while read -r stage; do
+        printf 'before:%s\nafter:%s\n' "${stage%% *}" "${stage%% *}"
+    done
+    echo before:wb-monitor
+}
+
 wb_is_stop () {
-    case $1 in after:wb-spec | before:wb-monitor) return ;; esac
-    while read -r stage; do
-        case $1 in "before:${stage%% *}" | "after:${stage%% *}") return ;; esac
-    done <<EOF
-$wb_stages
-EOF
-    return 1
+    wb_stops | grep -qxF -e "$1"
 }
 
 # Stops in a shell if this is where to. A terminal's shell ends with the status of whatever was typed last, which

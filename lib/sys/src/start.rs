@@ -3,7 +3,7 @@
 //! Rust's takes a tenth of the time that a small tool runs, most of it for a message about an overflowing stack, for
 //! which it reads `/proc/self/maps`. Here an overflowing stack ends the program by SIGSEGV, without a message.
 
-use crate::Result;
+use crate::{Result, trace};
 use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigHandler, Signal, signal};
@@ -17,18 +17,26 @@ macro_rules! start {
         #[cfg(not(test))]
         #[unsafe(export_name = "main")]
         extern "C" fn start(_: i32, _: *const *const u8) -> i32 {
-            $crate::start::prepare();
-            // Not a return: what is left in the buffer of standard output is written.
-            std::process::exit($main().into())
+            $crate::start::run(|| $main().into())
         }
     };
+}
+
+/// Runs a tool's main function and ends with its status.
+pub fn run(main: impl FnOnce() -> i32) -> ! {
+    prepare();
+    trace::begin();
+    let status = main();
+    trace::exit(status);
+    // Not a return: what is left in the buffer of standard output is written.
+    std::process::exit(status)
 }
 
 /// What a program of ours relies on: descriptors 0 to 2 are open, so that no file is ever opened as one of them, and
 /// writing to a closed pipe is an error, not a signal.
 ///
 /// A failure is left to the call that then fails.
-pub fn prepare() {
+fn prepare() {
     open_standard().ok();
     // SAFETY: ignoring a signal runs no code.
     unsafe { signal(Signal::SIGPIPE, SigHandler::SigIgn) }.ok();

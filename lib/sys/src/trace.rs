@@ -8,7 +8,7 @@
 //! Where the lines go is kept under a high number, out of the way of the tools' own descriptors, and [`handed_on`]
 //! gives it to the next tool as `fd:N:VALUE`: that tool may have other standard streams, or another root.
 
-use crate::Result;
+use crate::{Result, process};
 use std::ffi::{CString, OsStr};
 use std::fmt::{Display, Write as _};
 use std::fs::File;
@@ -205,6 +205,24 @@ pub fn before(why: &str, show: impl FnOnce() -> String) {
     }
     if is_on() {
         print(&show(), "", None, why);
+    }
+}
+
+/// Tells, as JSON alone, that this program has begun: a timeline has a lane then for one that only reads and writes, too.
+/// A person sees that without being told.
+pub(crate) fn begin() {
+    if is_on() && mode().json {
+        let argv: Vec<CString> =
+            std::env::args_os().filter_map(|word| CString::new(word.into_encoded_bytes()).ok()).collect();
+        let program = argv.first().map_or(String::new(), |word| quoted(process::lossy(word)));
+        print(&format!("execve({program}, {})", process::shown_argv(&argv)), "", None, "the program begins");
+    }
+}
+
+/// Tells, as JSON alone, that this program ends with `status`.
+pub(crate) fn exit(status: i32) {
+    if is_on() && mode().json {
+        print(&format!("exit_group({status})"), "", None, "the program ends");
     }
 }
 

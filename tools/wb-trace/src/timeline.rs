@@ -70,7 +70,8 @@ impl Lane {
 
     /// The call that took longest.
     pub fn slowest(&self) -> Option<&Call> {
-        self.calls.iter().max_by(|a, b| a.seconds.total_cmp(&b.seconds))
+        let timed = self.calls.iter().filter(|call| call.seconds > 0.0);
+        timed.max_by(|a, b| a.seconds.total_cmp(&b.seconds))
     }
 }
 
