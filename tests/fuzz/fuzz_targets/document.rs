@@ -57,7 +57,8 @@ fn members(mut document: Document) {
     let line = document.to_line();
     assert!(!line.contains(&b'\n'), "a document is one line");
     assert_eq!(Document::parse(&line).expect("what we wrote"), document);
-    let value: serde_json::Value = serde_json::from_slice(&line).expect("members that are text are values too");
+    let value: serde_json::Value =
+        serde_json::from_slice(&line).expect("members that are text are values too");
     assert_eq!(document.clone().into_value(), value);
     refused(document.id());
     if let Some(failure) = document.failure() {
