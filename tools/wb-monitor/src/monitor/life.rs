@@ -88,6 +88,8 @@ impl Monitor {
 
     fn on_process(&mut self, pid: i32, start_time: u64) {
         self.init = Some((pid, start_time));
+        // It only saves time: where it cannot be had, all goes on as well.
+        self.mounts = std::fs::File::open(format!("/proc/{pid}/ns/mnt")).ok();
         if let Err(error) = self.record.started(pid, start_time, self.restarts) {
             self.add_note(&error.to_string());
         }
@@ -198,6 +200,7 @@ impl Monitor {
         if let Err(error) = self.record.restarting(end, error) {
             self.add_note(&error.to_string());
         }
+        self.mounts = None;
         self.tell_outcome();
         self.outcome = Some(Outcome::Exited(end));
         self.phase = Phase::Waiting(Instant::now() + wait);
@@ -276,6 +279,7 @@ impl Monitor {
             self.phase = Phase::Finishing(finish);
             started
         });
+        self.mounts = None;
         if let Some(Err(error)) = started {
             self.add_note(&error.to_string());
         }

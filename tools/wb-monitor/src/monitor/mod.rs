@@ -105,6 +105,9 @@ struct Monitor {
     phase: Phase,
     /// The container's first process while it lives.
     init: Option<(i32, u64)>,
+    /// Its mount namespace, held so that the kernel does not take that apart before it reports the process's end: it does
+    /// so when the clean-up has begun.
+    mounts: Option<std::fs::File>,
     /// How it ended, if that was before the status pipe did.
     ended: Option<End>,
     outcome: Option<Outcome>,
@@ -209,6 +212,7 @@ impl Monitor {
             lock: Some(lock),
             phase: Phase::Birth(birth),
             init: None,
+            mounts: None,
             ended: None,
             outcome: None,
             ours: stdio.ours,
