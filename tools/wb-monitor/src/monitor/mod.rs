@@ -254,17 +254,17 @@ impl Monitor {
             };
             let due = self.health.as_ref().map(Health::deadline);
             let deadline = deadline.into_iter().chain(due).chain(self.kill_at).min();
-            if set.wait(deadline).is_err() {
-                continue;
-            }
-            self.restless = (0..set.len()).any(|index| set.at(index).1 != 0);
             if !self.restless {
                 self.buffer = Vec::new();
                 self.log.rest();
                 wb_sys::memory::trim_heap();
-                // Only saves memory; without it the monitor works as well.
+                // Only saves memory; without it the monitor works as well. Last, so that what waits is all that comes back.
                 wb_sys::memory::forget_program().ok();
             }
+            if set.wait(deadline).is_err() {
+                continue;
+            }
+            self.restless = (0..set.len()).any(|index| set.at(index).1 != 0);
             for index in 0..set.len() {
                 let (token, events) = set.at(index);
                 if events != 0 {
