@@ -30,6 +30,14 @@ pub fn parse_filter<C: Parser>() -> C {
     parse_filter_from(std::env::args_os())
 }
 
+/// What a command line means that is a verb alone, as in the pipes of the flows, and `means` knows: without a look at all
+/// the flags there could be, which takes a tenth of a stage's time.
+pub fn alone<C>(means: impl FnOnce(&str) -> Option<C>) -> Option<C> {
+    let mut words = std::env::args_os().skip(1);
+    let verb = words.next().filter(|_| words.next().is_none());
+    means(verb?.to_str()?)
+}
+
 /// As [`parse_filter`], from given words, the first being the tool's name.
 pub fn parse_filter_from<C: Parser>(words: impl Iterator<Item = std::ffi::OsString>) -> C {
     C::try_parse_from(words).unwrap_or_else(|error| end(&error, true))

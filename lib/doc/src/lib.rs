@@ -25,7 +25,7 @@ pub mod table;
 mod template;
 pub mod units;
 
-pub use cli::{main, parse, parse_filter, parse_filter_from};
+pub use cli::{alone, main, parse, parse_filter, parse_filter_from};
 pub use document::{Document, Failure, MAX_DEPTH, MAX_DOCUMENT_BYTES, at_birth};
 pub use error::{Context, Error, escape};
 pub use exit::ExitCode;

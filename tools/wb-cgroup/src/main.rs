@@ -34,7 +34,7 @@ use wb_sys::{Errno, file, process};
 const TOOL: &str = "wb-cgroup";
 
 /// Limits and accounts of a container: cgroup v1, v2 and hybrid
-#[derive(Parser)]
+#[derive(Debug, Parser)]
 #[command(name = TOOL, version)]
 struct Cli {
     #[command(subcommand)]
@@ -46,7 +46,7 @@ struct Cli {
     id: Option<String>,
 }
 
-#[derive(Subcommand)]
+#[derive(Debug, Subcommand)]
 #[command(defer = true)]
 enum Verb {
     /// Make the cgroup and apply linux.resources
@@ -103,10 +103,22 @@ enum Verb {
     },
 }
 
+impl Cli {
+    /// What a verb of the flows means without flags.
+    fn alone(verb: &str) -> Option<Self> {
+        let verb = match verb {
+            "create" => Verb::Create { vacant: false, also: Vec::new(), limits: LimitFlags::default() },
+            "delete" => Verb::Delete { vacant: false },
+            _ => return None,
+        };
+        Some(Self { verb, filter: FilterArgs::default(), id: None })
+    }
+}
+
 wb_sys::start!(main);
 
 fn main() -> ExitCode {
-    let cli: Cli = wb_doc::parse_filter();
+    let cli: Cli = wb_doc::alone(Cli::alone).unwrap_or_else(wb_doc::parse_filter);
     wb_doc::main(TOOL, || run(&cli))
 }
 
@@ -362,4 +374,18 @@ fn join_new(before: &Group, after: &Group) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verb_alone_means_what_clap_makes_of_it() {
+        for verb in ["create", "delete"] {
+            let claps = Cli::try_parse_from(["tool", verb]).unwrap();
+            assert_eq!(format!("{:?}", Cli::alone(verb).unwrap()), format!("{claps:?}"));
+        }
+        assert!(Cli::alone("list").is_none());
+    }
 }

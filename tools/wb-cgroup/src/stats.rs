@@ -21,7 +21,7 @@ const HEADINGS: [&str; 8] =
 const FIELDS: [&str; 8] = ["ID", "Name", "CPUPerc", "MemUsage", "MemPerc", "NetIO", "BlockIO", "PIDs"];
 
 // What to show, and how.
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub struct StatsArgs {
     /// Also those that do not run
     #[arg(short, long)]

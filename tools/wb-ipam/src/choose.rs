@@ -16,7 +16,7 @@ const LARGE: [&str; 4] = ["10.77.0.0/16", "10.78.0.0/16", "10.79.0.0/16", "172.2
 /// routers, hypervisors and other container engines take.
 const POOLS: [&str; 4] = ["10.80.0.0/12", "172.24.0.0/13", "192.168.128.0/17", "10.128.0.0/9"];
 
-#[derive(Args)]
+#[derive(Debug, Args)]
 pub struct CreateArgs {
     /// The network; otherwise wb.network.name
     #[arg(long, value_name = "NAME")]
@@ -44,7 +44,7 @@ pub struct CreateArgs {
 }
 
 // What of a network is none of our business: put into the document for wb-netns.
-#[derive(Args)]
+#[derive(Debug, Args)]
 struct NetworkArgs {
     /// For wb-netns: bridge or macvlan
     #[arg(short, long)]

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use wb_doc::{Context, Document, Error, names};
 use wb_store::{Place, membership, network, record};
 
-#[derive(Args)]
+#[derive(Debug, Args)]
 pub struct ConnectArgs {
     /// The network
     #[arg(value_name = "NETWORK")]
@@ -30,7 +30,7 @@ pub struct ConnectArgs {
     alias: Vec<String>,
 }
 
-#[derive(Args)]
+#[derive(Debug, Args)]
 pub struct DisconnectArgs {
     /// The network
     #[arg(value_name = "NETWORK")]

@@ -22,7 +22,7 @@ use wb_store::Place;
 const TOOL: &str = "wb-ipam";
 
 /// Give each container an address of its own
-#[derive(Parser)]
+#[derive(Debug, Parser)]
 #[command(name = TOOL, disable_help_subcommand = true)]
 struct Cli {
     #[command(flatten)]
@@ -31,7 +31,7 @@ struct Cli {
     verb: Verb,
 }
 
-#[derive(Subcommand)]
+#[derive(Debug, Subcommand)]
 #[command(defer = true)]
 enum Verb {
     /// Choose or check the addresses of a network
@@ -52,7 +52,7 @@ enum Verb {
     Gc(Which),
 }
 
-#[derive(Args)]
+#[derive(Debug, Default, Args)]
 struct Whose {
     /// The container; otherwise wb.id
     #[arg(long)]
@@ -65,7 +65,7 @@ struct Whose {
     ip: Vec<IpAddr>,
 }
 
-#[derive(Args)]
+#[derive(Debug, Args)]
 struct Which {
     /// Only this network
     #[arg(long, value_name = "NAME")]
@@ -88,6 +88,18 @@ impl Whose {
     }
 }
 
+impl Cli {
+    /// What a verb of the flows means without flags.
+    fn alone(verb: &str) -> Option<Self> {
+        let verb = match verb {
+            "add" => Verb::Add(Whose::default()),
+            "del" => Verb::Del(Whose::default()),
+            _ => return None,
+        };
+        Some(Self { verb, filter: FilterArgs::default() })
+    }
+}
+
 wb_sys::start!(main);
 
 fn main() -> ExitCode {
@@ -98,7 +110,7 @@ fn run() -> Result<ExitCode, Error> {
     if wb_store::cni::is_called() {
         return Ok(cni::run());
     }
-    let cli: Cli = wb_doc::parse_filter();
+    let cli: Cli = wb_doc::alone(Cli::alone).unwrap_or_else(wb_doc::parse_filter);
     let place = Place::from_env()?;
     Ok(match cli.verb {
         Verb::Create(args) => {
@@ -135,4 +147,18 @@ fn subnets(ranges: &[Vec<wb_store::network::Range>]) -> Result<Vec<Vec<subnet::S
 /// An address with the length of its subnet's prefix.
 fn with_prefix(address: IpAddr, net: IpNet) -> Result<IpNet, Error> {
     IpNet::new(address, net.prefix_len()).map_err(|error| Error::new(format!("{address}: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verb_alone_means_what_clap_makes_of_it() {
+        for verb in ["add", "del"] {
+            let claps = Cli::try_parse_from(["tool", verb]).unwrap();
+            assert_eq!(format!("{:?}", Cli::alone(verb).unwrap()), format!("{claps:?}"));
+        }
+        assert!(Cli::alone("list").is_none());
+    }
 }

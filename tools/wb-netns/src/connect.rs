@@ -10,7 +10,7 @@ use wb_store::{Place, membership, record};
 use wb_sys::Errno;
 use wb_sys::netlink::{Netlink, Protocol, Refused};
 
-#[derive(Args)]
+#[derive(Debug, Args)]
 pub struct DisconnectArgs {
     /// The network
     #[arg(value_name = "NETWORK")]

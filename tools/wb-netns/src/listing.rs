@@ -8,7 +8,7 @@ use wb_doc::{Context, Error, ExitCode, clock, has_label, table};
 use wb_store::Place;
 use wb_store::network::{self, Network};
 
-#[derive(Args)]
+#[derive(Debug, Args)]
 pub struct ListArgs {
     /// Print a table
     #[arg(long)]
@@ -31,7 +31,7 @@ pub struct ListArgs {
     filters: Vec<String>,
 }
 
-#[derive(Args)]
+#[derive(Debug, Args)]
 pub struct InspectArgs {
     #[command(flatten)]
     names: Names,

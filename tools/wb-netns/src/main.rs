@@ -39,7 +39,7 @@ use wb_store::network::Ip;
 const TOOL: &str = "wb-netns";
 
 /// Make a container's network namespace and plug it in
-#[derive(Parser)]
+#[derive(Debug, Parser)]
 #[command(name = TOOL, disable_help_subcommand = true)]
 struct Cli {
     #[command(flatten)]
@@ -48,7 +48,7 @@ struct Cli {
     verb: Verb,
 }
 
-#[derive(Subcommand)]
+#[derive(Debug, Subcommand)]
 #[command(defer = true)]
 enum Verb {
     /// Make the network namespace, its cable, its addresses and routes
@@ -68,7 +68,7 @@ enum Verb {
     Network(NetworkVerb),
 }
 
-#[derive(Subcommand)]
+#[derive(Debug, Subcommand)]
 #[command(defer = true)]
 enum NetworkVerb {
     /// Write the configuration list of the network in the document
@@ -83,14 +83,14 @@ enum NetworkVerb {
     Inspect(listing::InspectArgs),
 }
 
-#[derive(Args)]
+#[derive(Debug, Default, Args)]
 struct Whose {
     /// The container; otherwise wb.id
     #[arg(long)]
     id: Option<String>,
 }
 
-#[derive(Args)]
+#[derive(Debug, Default, Args)]
 struct AddArgs {
     #[command(flatten)]
     whose: Whose,
@@ -144,6 +144,18 @@ impl AddArgs {
     }
 }
 
+impl Cli {
+    /// What a verb of the flows means without flags.
+    fn alone(verb: &str) -> Option<Self> {
+        let verb = match verb {
+            "add" => Verb::Add(AddArgs::default()),
+            "del" => Verb::Del(Whose::default()),
+            _ => return None,
+        };
+        Some(Self { verb, filter: FilterArgs::default() })
+    }
+}
+
 wb_sys::start!(main);
 
 fn main() -> ExitCode {
@@ -154,7 +166,7 @@ fn run() -> Result<ExitCode, Error> {
     if wb_store::cni::is_called() {
         return Ok(cni::run());
     }
-    let cli: Cli = wb_doc::parse_filter();
+    let cli: Cli = wb_doc::alone(Cli::alone).unwrap_or_else(wb_doc::parse_filter);
     let place = Place::from_env()?;
     // These two have to do outside first.
     if !matches!(cli.verb, Verb::Add(_) | Verb::Connect(_)) {
@@ -193,5 +205,19 @@ fn run() -> Result<ExitCode, Error> {
         Verb::Network(NetworkVerb::Prune(args)) => network::prune(&place, &args),
         Verb::Network(NetworkVerb::List(args)) => listing::list(&place, &args),
         Verb::Network(NetworkVerb::Inspect(args)) => listing::inspect(&place, &args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verb_alone_means_what_clap_makes_of_it() {
+        for verb in ["add", "del"] {
+            let claps = Cli::try_parse_from(["tool", verb]).unwrap();
+            assert_eq!(format!("{:?}", Cli::alone(verb).unwrap()), format!("{claps:?}"));
+        }
+        assert!(Cli::alone("list").is_none());
     }
 }

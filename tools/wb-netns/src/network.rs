@@ -13,7 +13,7 @@ use wb_store::lock::Lock;
 use wb_store::network::{self, Ipam, Network, Plugin};
 use wb_sys::netlink::{Netlink, Protocol};
 
-#[derive(Args)]
+#[derive(Debug, Args)]
 pub struct CreateArgs {
     /// The network; otherwise wb.network.name
     #[arg(long, value_name = "NAME")]
@@ -35,7 +35,7 @@ pub struct CreateArgs {
     pub quiet: bool,
 }
 
-#[derive(Args)]
+#[derive(Debug, Args)]
 pub struct Names {
     /// Networks
     #[arg(value_name = "NETWORK", required_unless_present = "network")]
@@ -51,7 +51,7 @@ impl Names {
     }
 }
 
-#[derive(Args)]
+#[derive(Debug, Args)]
 pub struct PruneArgs {
     /// Only these: label=KEY[=VALUE], label!=KEY[=VALUE], until=TIME
     #[arg(long = "filter", value_name = "KEY=VALUE")]

@@ -20,7 +20,7 @@ use clap::{Parser, Subcommand};
 use wb_doc::{ExitCode, FilterArgs};
 
 /// Layers into a root file system, and into it
-#[derive(Parser)]
+#[derive(Debug, Parser)]
 #[command(name = "wb-rootfs", version)]
 struct Cli {
     #[command(flatten)]
@@ -29,7 +29,7 @@ struct Cli {
     verb: Verb,
 }
 
-#[derive(Subcommand)]
+#[derive(Debug, Subcommand)]
 enum Verb {
     Unpack(unpack::Args),
     Mount(mount::Args),
@@ -41,10 +41,22 @@ enum Verb {
     Open(open::Args),
 }
 
+impl Cli {
+    /// What a verb of the flows means without flags.
+    fn alone(verb: &str) -> Option<Self> {
+        let verb = match verb {
+            "mount" => Verb::Mount(mount::Args::default()),
+            "umount" => Verb::Umount(umount::Args::default()),
+            _ => return None,
+        };
+        Some(Self { verb, filter: FilterArgs::default() })
+    }
+}
+
 wb_sys::start!(main);
 
 fn main() -> ExitCode {
-    let Cli { filter, verb } = wb_doc::parse_filter();
+    let Cli { filter, verb } = wb_doc::alone(Cli::alone).unwrap_or_else(wb_doc::parse_filter);
     match verb {
         Verb::Unpack(args) => unpack::run(&args),
         Verb::Mount(args) => mount::run(&args, &filter),
@@ -54,5 +66,19 @@ fn main() -> ExitCode {
         Verb::Export(args) => export::run(&args),
         Verb::Enter(args) => enter::run(&args, &filter),
         Verb::Open(args) => open::run(&args, &filter),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verb_alone_means_what_clap_makes_of_it() {
+        for verb in ["mount", "umount"] {
+            let claps = Cli::try_parse_from(["tool", verb]).unwrap();
+            assert_eq!(format!("{:?}", Cli::alone(verb).unwrap()), format!("{claps:?}"));
+        }
+        assert!(Cli::alone("list").is_none());
     }
 }

@@ -8,7 +8,7 @@ use wb_store::Place;
 use wb_sys::{Errno, mount, tree};
 
 /// Unmount a container's root file system
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct Args {
     /// The container's id; wb.id of the document where it is not given
     #[arg(long)]

@@ -15,7 +15,7 @@ use wb_store::image::{Digest, Image, ImageStore};
 use wb_store::{Place, record};
 
 /// How to say it.
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub struct DfArgs {
     /// One JSON array
     #[arg(long)]

@@ -23,7 +23,7 @@ use wb_store::{Place, record};
 use wb_sys::inotify::{Watch, WatchDescriptor};
 
 /// Which events, and how they look.
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub struct EventsArgs {
     /// JSON, a line an event
     #[arg(long)]

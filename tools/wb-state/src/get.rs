@@ -8,7 +8,7 @@ use wb_store::atomic::Durability;
 use wb_store::{Place, record};
 
 /// What to get.
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub struct GetArgs {
     /// Names, ids, or unique starts of ids; without any, the ids of the documents on standard input
     containers: Vec<String>,

@@ -9,7 +9,7 @@ use wb_store::image::ImageStore;
 use wb_store::{Place, network, record};
 
 /// How to say it.
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub struct InfoArgs {
     /// A JSON object
     #[arg(long)]

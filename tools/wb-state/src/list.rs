@@ -11,7 +11,7 @@ use wb_doc::{Context, Document, Error, ExitCode, Filter, names, table};
 use wb_store::{Place, record};
 
 /// What to list, and how.
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub struct ListArgs {
     /// Those that do not run, too
     #[arg(short, long)]

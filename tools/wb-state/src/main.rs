@@ -31,7 +31,7 @@ use wb_store::{Place, record};
 const TOOL: &str = "wb-state";
 
 /// The containers' documents on disk
-#[derive(Parser)]
+#[derive(Debug, Parser)]
 #[command(name = TOOL, version)]
 struct Cli {
     #[command(subcommand)]
@@ -40,7 +40,7 @@ struct Cli {
     filter: FilterArgs,
 }
 
-#[derive(Subcommand)]
+#[derive(Debug, Subcommand)]
 #[command(defer = true)]
 enum Verb {
     /// Claim the document's id and name
@@ -109,10 +109,23 @@ enum Verb {
     Gc,
 }
 
+impl Cli {
+    /// What a verb of the flows means without flags.
+    fn alone(verb: &str) -> Option<Self> {
+        let verb = match verb {
+            "create" => Verb::Create { id: None, name: None },
+            "finish" => Verb::Finish,
+            _ => return None,
+        };
+        Some(Self { verb, filter: FilterArgs::default() })
+    }
+}
+
 wb_sys::start!(main);
 
 fn main() -> ExitCode {
-    let cli: Cli = wb_doc::parse_filter_from(words(std::env::args_os()));
+    let cli: Cli =
+        wb_doc::alone(Cli::alone).unwrap_or_else(|| wb_doc::parse_filter_from(words(std::env::args_os())));
     wb_doc::main(TOOL, || run(&cli))
 }
 
@@ -194,5 +207,19 @@ fn rename(place: &Place, container: &str, name: &str) -> ExitCode {
     match renamed {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => ExitCode::from(Filter::doing(TOOL, "rename").report(&error).max(1)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verb_alone_means_what_clap_makes_of_it() {
+        for verb in ["create", "finish"] {
+            let claps = Cli::try_parse_from(["tool", verb]).unwrap();
+            assert_eq!(format!("{:?}", Cli::alone(verb).unwrap()), format!("{claps:?}"));
+        }
+        assert!(Cli::alone("list").is_none());
     }
 }

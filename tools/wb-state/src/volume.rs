@@ -17,7 +17,7 @@ use wb_store::{Place, record, tree};
 const FILE: &str = "volume.json";
 
 /// What to do with volumes.
-#[derive(Subcommand)]
+#[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Make a volume; prints its name
     Create {
