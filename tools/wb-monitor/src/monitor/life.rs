@@ -67,6 +67,9 @@ impl Monitor {
                 if finish.reaped(pid, code) {
                     self.finished();
                 }
+            } else if self.ready.as_mut().is_some_and(|(finish, _)| finish.reaped(pid, code)) {
+                // Without one of its programs it is of no use.
+                self.ready = None;
             }
         }
     }
@@ -266,7 +269,8 @@ impl Monitor {
             self.end_output(stream);
         }
         self.phase = Phase::Over;
-        let begun = self.task.finish.as_ref().map(Finish::begin);
+        let ready = self.ready.take().map(|(finish, _)| Ok(finish));
+        let begun = ready.or_else(|| self.task.finish.as_ref().map(Finish::begin));
         let written = write(&self.record, self.stop_wanted);
         if let Err(error) = &written {
             self.add_note(&error.to_string());

@@ -44,6 +44,8 @@ use wb_sys::{child, pipe, socket};
 const READ_BYTES: usize = 512 << 10;
 /// After that long without an event the monitor makes itself small.
 const REST: Duration = Duration::from_secs(1);
+/// How long the programs of the clean-up are kept ready for a container in the foreground, which is often a short one.
+const READY: Duration = Duration::from_millis(100);
 /// The name of the socket in the container's run directory.
 pub const SOCKET: &str = "attach.sock";
 
@@ -108,6 +110,8 @@ struct Monitor {
     /// Its mount namespace, held so that the kernel does not take that apart before it reports the process's end: it does
     /// so when the clean-up has begun.
     mounts: Option<std::fs::File>,
+    /// The clean-up, ready for a container that ends soon, and until when.
+    ready: Option<(Finish, Instant)>,
     /// How it ended, if that was before the status pipe did.
     ended: Option<End>,
     outcome: Option<Outcome>,
@@ -194,6 +198,9 @@ impl Monitor {
         let check = Check::of(&task.document)?;
         let stdio = Stdio::new(&task.settings, task.size)?;
         let birth = Birth::start(&task.chain, &task.document, &stdio.theirs)?;
+        // While the chain runs there is time to make it ready. What cannot be started is heard of when it is needed.
+        let clean_up = task.finish.as_ref().filter(|_| !task.settings.run.detach);
+        let ready = clean_up.and_then(|pipeline| Finish::begin(pipeline).ok());
         let directory = task.place.container(&task.id);
         let log = if task.settings.run.log.is_off() {
             Log::off()
@@ -212,6 +219,7 @@ impl Monitor {
             lock: Some(lock),
             phase: Phase::Birth(birth),
             init: None,
+            ready: ready.map(|finish| (finish, Instant::now() + READY)),
             mounts: None,
             ended: None,
             outcome: None,
@@ -253,7 +261,8 @@ impl Monitor {
                 _ => self.restless.then(|| Instant::now() + REST),
             };
             let due = self.health.as_ref().map(Health::deadline);
-            let deadline = deadline.into_iter().chain(due).chain(self.kill_at).min();
+            let ready = self.ready.as_ref().map(|(_, until)| *until);
+            let deadline = deadline.into_iter().chain(due).chain(self.kill_at).chain(ready).min();
             if !self.restless {
                 self.buffer = Vec::new();
                 self.log.rest();
@@ -264,6 +273,7 @@ impl Monitor {
             if set.wait(deadline).is_err() {
                 continue;
             }
+            self.ready = self.ready.take().filter(|(_, until)| Instant::now() < *until);
             self.restless = (0..set.len()).any(|index| set.at(index).1 != 0);
             for index in 0..set.len() {
                 let (token, events) = set.at(index);
