@@ -29,7 +29,9 @@ passage () { awk -v from="$2" -v to="$3" 'index($0, from) { on = 1 } on { print 
   passage dry 'exec wb-monitor run' 'wb-confine' | words | sed 's/--doc 3 -- wb-unshare/ARGUMENTS -- wb-unshare/; s/3<<END //' >printed
   grep -q 'wb-unshare run' flow
   diff flow printed
-  passage "$cmd/lib.sh" '[ -z "$document" ]' 'wb-state rm' | words | sed 's/ || : $/ /' >flow
+  forget=$(passage "$cmd/lib.sh" 'wb-cgroup delete | wb-netns del | wb-ipam del | wb-rootfs umount --purge' 'wb-state rm' | words |
+    sed 's/ARGUMENTS //; s/ $//')
+  passage "$cmd/lib.sh" '[ -z "$document" ]' 'wb_forget' | words | sed "s,wb_forget || : ,$forget ," >flow
   passage dry '[ -z "$document" ]' 'wb-state rm' | words >printed
   grep -q 'wb-cgroup delete' flow
   diff flow printed

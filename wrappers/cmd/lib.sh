@@ -17,10 +17,14 @@ wb_attend () {
         wb-confine --doc 3 --status-fd 4
 }
 
+# Undoes everything the containers of the documents have on the machine, and forgets them; its words are for wb-state rm.
+wb_forget () {
+    wb-cgroup delete | wb-netns del | wb-ipam del | wb-rootfs umount --purge | wb-state rm "$@" >/dev/null
+}
+
 # Undoes what a pipeline has made when it failed: its last document, in $document, says what that is.
 wb_undo_document () {
-    [ -z "$document" ] || printf '%s\n' "$document" | wb-cgroup delete | wb-netns del | wb-ipam del |
-        wb-rootfs umount --purge | wb-state rm >/dev/null || :
+    [ -z "$document" ] || printf '%s\n' "$document" | wb_forget || :
 }
 
 # The document of a container for the undoing verbs. The id alone is enough where somebody else has removed the record.
@@ -32,8 +36,7 @@ wb_record_or_id () {
 wb_undo () {
     undone=$1
     shift
-    wb-state get "$undone" | wb-cgroup delete | wb-netns del | wb-ipam del | wb-rootfs umount --purge |
-        wb-state rm "$@" >/dev/null
+    wb-state get "$undone" | wb_forget "$@"
 }
 
 # The default network is made on first use.

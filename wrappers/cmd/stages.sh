@@ -147,7 +147,7 @@ wb_give_up () {
     [ "$status" -ne 0 ] || status=125
     trap '' INT TERM
     if [ -s "$work/made" ]; then
-        wb-cgroup delete <"$work/made" | wb-netns del | wb-ipam del | wb-rootfs umount --purge | wb-state rm >/dev/null
+        wb_forget <"$work/made"
     fi
     rm -rf "$work"
     exit "$status"

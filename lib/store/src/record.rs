@@ -206,10 +206,14 @@ pub fn update(
     Ok(document)
 }
 
-/// The record of a container that goes with its end (`--rm`) need not survive a power cut.
+/// Whether the container was started with `--rm`.
+pub fn removes_itself(document: &Document) -> bool {
+    document.at("/wb/run/remove") == Some(&Value::Bool(true))
+}
+
+/// The record of a container that goes with its end need not survive a power cut.
 pub fn durability(document: &Document) -> Durability {
-    let goes = document.at("/wb/run/remove") == Some(&Value::Bool(true));
-    if goes { Durability::Visible } else { Durability::Durable }
+    if removes_itself(document) { Durability::Visible } else { Durability::Durable }
 }
 
 /// Stores a document as it comes down the pipe and returns what was stored. As long as the container does not run, the

@@ -107,8 +107,8 @@ fn put(group: &Group, write: &Write, done: &mut Vec<(PathBuf, String)>) -> Resul
     let Some(name) = name else { return Ok(()) };
     let path = directory.join(name);
     // Of a file with many lines a single one cannot be put back, and v1's device rules are not read where they are written.
-    let before = || fs::read_to_string(&path).ok().filter(|text| text.lines().count() == 1);
-    let before = if write.controller == "devices" { None } else { before() };
+    let before = (write.controller != "devices").then(|| fs::read_to_string(&path).ok()).flatten();
+    let before = before.filter(|text| text.lines().count() == 1);
     file::write_control(&path, &value, WHY).map_err(|errno| explained(&path, write, errno))?;
     done.extend(before.map(|before| (path.clone(), before)));
     heeded(&path, write)

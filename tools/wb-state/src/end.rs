@@ -1,6 +1,5 @@
 //! `wb-state rm` and `wb-state finish`: what remains of a container on disk, at its end.
 
-use crate::removes_itself;
 use serde_json::Value;
 use std::path::Path;
 use wb_doc::{Context, Document, Error, names};
@@ -55,7 +54,7 @@ pub fn rm(place: &Place, document: &mut Document, volumes: bool) -> Result<(), E
 /// A container has ended and gave everything back: with `--rm`, or if it never came to stand, nothing remains.
 pub fn finish(place: &Place, document: &mut Document) -> Result<(), Error> {
     match document.str_at("/wb/state/status") {
-        _ if removes_itself(document) => return rm(place, document, true),
+        _ if record::removes_itself(document) => return rm(place, document, true),
         Some("creating") => return rm(place, document, true),
         // Its removal was interrupted.
         Some("removing") => return rm(place, document, false),

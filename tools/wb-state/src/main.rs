@@ -187,11 +187,6 @@ fn put(place: &Place, document: &mut Document, status: Option<&str>) -> Result<(
     Ok(())
 }
 
-/// Whether the container was started with `--rm`.
-fn removes_itself(document: &Document) -> bool {
-    document.at("/wb/run/remove") == Some(&serde_json::Value::Bool(true))
-}
-
 /// Writes what was asked for; nobody reads any more is no failure of ours.
 fn print(text: &str) -> Result<ExitCode, Error> {
     let mut out = std::io::stdout().lock();
