@@ -67,8 +67,10 @@ pub fn cloexec_from(first: u32) -> Result<()> {
 /// The whole content of a regular file or memfd, read from its start without moving its offset, at most `limit`
 /// bytes (`EFBIG` beyond).
 pub fn read_all(fd: impl std::os::fd::AsFd, limit: usize) -> Result<Vec<u8>> {
+    // A piece as large as what is there costs no more memory than needed; what grows meanwhile comes in further ones.
+    let size = nix::sys::stat::fstat(&fd)?.st_size;
+    let mut chunk = vec![0; usize::try_from(size).unwrap_or_default().clamp(1 << 10, 64 << 10)];
     let mut content = Vec::new();
-    let mut chunk = vec![0; 64 << 10];
     loop {
         let offset = i64::try_from(content.len()).map_err(|_| Errno::EFBIG)?;
         match nix::sys::uio::pread(&fd, &mut chunk, offset) {

@@ -13,6 +13,7 @@ use wb_sys::{Errno, file, process};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// SIGKILL, for a call that takes the number.
 const SIGKILL: i32 = 9;
+const WHY_RMDIR: &str = "an empty cgroup goes with its directory";
 
 /// Stops every process of the cgroup (or lets it go on) and waits until the kernel says that it is so.
 pub fn freeze(group: &Group, frozen: bool) -> Result<(), Error> {
@@ -127,7 +128,13 @@ pub fn members(group: &Group) -> Result<Vec<i32>, Error> {
 pub fn delete(group: &Group, parent: &str) -> Result<(), Error> {
     let mut first = None;
     for directory in group.directories() {
-        match (remove(group, directory), directory.parent()) {
+        let removed = match file::rmdir(directory, WHY_RMDIR) {
+            Err(Errno::ENOENT | Errno::ENODEV) => continue,
+            Ok(()) => Ok(()),
+            // What it says then counts.
+            Err(_) => remove(&group.now(), directory),
+        };
+        match (removed, directory.parent()) {
             (Err(error), _) => {
                 first.get_or_insert(error);
             }
@@ -141,6 +148,7 @@ pub fn delete(group: &Group, parent: &str) -> Result<(), Error> {
     first.map_or(Ok(()), Err)
 }
 
+/// Removes what does not go at once: processes or cgroups are in it.
 fn remove(group: &Group, top: &Path) -> Result<(), Error> {
     for directory in group::subtree(top) {
         match rmdir(&directory) {
@@ -159,7 +167,7 @@ fn remove(group: &Group, top: &Path) -> Result<(), Error> {
 }
 
 fn rmdir(directory: &Path) -> Result<(), Errno> {
-    match file::rmdir(directory, "an empty cgroup goes with its directory") {
+    match file::rmdir(directory, WHY_RMDIR) {
         Err(Errno::ENOENT | Errno::ENODEV) => Ok(()),
         other => other,
     }

@@ -80,15 +80,26 @@ impl Group {
         Ok(Self { version: hierarchies.version(), paths })
     }
 
-    /// Every directory of `path` that exists, whichever controllers it was made for.
-    pub fn existing(hierarchies: &Hierarchies, path: &Path) -> Self {
+    /// Every directory that `path` may have, whichever controllers it was made for.
+    pub fn possible(hierarchies: &Hierarchies, path: &Path) -> Self {
         let v1 = hierarchies
             .v1
             .iter()
             .map(|(controller, hierarchy)| (controller.clone(), hierarchy.directory(path)));
         let unified = hierarchies.unified.iter().map(|unified| (UNIFIED.to_owned(), unified.directory(path)));
-        let paths = v1.chain(unified).filter(|(_, directory)| directory.is_dir()).collect();
-        Self { version: hierarchies.version(), paths }
+        Self { version: hierarchies.version(), paths: v1.chain(unified).collect() }
+    }
+
+    /// Every directory of `path` that exists.
+    pub fn existing(hierarchies: &Hierarchies, path: &Path) -> Self {
+        Self::possible(hierarchies, path).now()
+    }
+
+    /// Those of its directories that exist now.
+    pub fn now(&self) -> Self {
+        let exists = |(_, directory): &(&String, &PathBuf)| directory.is_dir();
+        let paths = self.paths.iter().filter(exists).map(|(name, path)| (name.clone(), path.clone()));
+        Self { version: self.version, paths: paths.collect() }
     }
 
     /// The directory that holds `controller`'s files.
@@ -123,9 +134,14 @@ impl Group {
         asked: &BTreeSet<String>,
     ) -> Result<(), Error> {
         let unified = self.paths.get(UNIFIED).is_some_and(|path| path == directory);
-        // The parent is there unless this is the first container; only v2 has something to do in parents.
-        if !unified && directory.parent().is_some_and(Path::is_dir) {
-            return make_v1(directory);
+        let cpusets = hierarchies.v1.get("cpuset").map(Hierarchy::top);
+        let make_v1 = |path: &Path| make_v1(path, cpusets.is_some_and(|top| path.starts_with(top)));
+        if !unified {
+            // The parent is there unless this is the first container; only v2 has something to do in parents.
+            match make_v1(directory) {
+                Err(error) if error.raw_errno() == Some(Errno::ENOENT) => {}
+                done => return done,
+            }
         }
         let top = Self::top_of(hierarchies, directory);
         if unified {
@@ -181,9 +197,9 @@ fn make_directory(path: &Path) -> Result<bool, Error> {
 }
 
 /// Makes one v1 cgroup, ready for tasks.
-fn make_v1(directory: &Path) -> Result<(), Error> {
+fn make_v1(directory: &Path, is_cpuset: bool) -> Result<(), Error> {
     let made = make_directory(directory)?;
-    if made && directory.join("cpuset.cpus").exists() { inherit_cpuset(directory) } else { Ok(()) }
+    if made && is_cpuset { inherit_cpuset(directory) } else { Ok(()) }
 }
 
 /// Enables for the children of `directory` what containers use, as far as the machine has it.

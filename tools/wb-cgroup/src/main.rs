@@ -170,8 +170,8 @@ fn run(cli: &Cli) -> Result<ExitCode, Error> {
             end::kill(&Group::existing(&context.hierarchies, &context.path(document)?))
         }),
         Verb::Delete { vacant } => filter(Filter::undoing(TOOL, "delete"), &mut |document| {
-            let group = Group::existing(&context.hierarchies, &context.path(document)?);
-            if !vacant || end::is_vacant(&group).is_ok() {
+            let group = Group::possible(&context.hierarchies, &context.path(document)?);
+            if !vacant || end::is_vacant(&group.now()).is_ok() {
                 end::delete(&group, &context.parent())?;
             }
             document.remove("/wb/cgroup");
