@@ -100,9 +100,23 @@ END
   for flow in network volume image container system; do
     for verb in $(completed "$flow" ''); do
       run --separate-stderr wb "$flow" "$verb" --help
-      [[ $stderr != *"is no command about"* && $stderr != *"is none of"* ]]
+      [[ $stderr != *"is none of"* ]]
     done
   done
+}
+
+@test "a subcommand with a slip of the fingers: the one that was meant" {
+  while read -r flow typed meant; do
+    run --separate-stderr -1 wb "$flow" "$typed"
+    [[ $stderr == *"wb: $flow: $typed is none of"*"hint: did you mean $meant?"* ]]
+  done <<'END'
+network creat create
+image lss ls
+container strt start
+system dff df
+END
+  run --separate-stderr -1 wb network zzzzzz
+  [[ $stderr != *"did you mean"* ]]
 }
 
 @test "a name with a slip of the fingers: the one that was meant" {

@@ -63,6 +63,10 @@ y>" ]
   grep -qx A=1 seen
   grep -q '^PATH=/usr/local/sbin:' seen
   B=2 wb run --rm --net none -e B busybox env | grep -qx B=2
+  # Nor by way of an init of ours, which was a tool before.
+  SECRET=x wb run --rm --init --privileged busybox cat /proc/1/environ >environ
+  grep -qzx 'WB_ROOT=.*' environ
+  run -1 grep -qa SECRET environ
 }
 
 @test "the image's configuration is honoured, and flags go before it" {

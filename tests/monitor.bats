@@ -278,6 +278,32 @@ EOF
   wb rm fin
 }
 
+@test "a document becomes the record with the start, and only one whose id is claimed" {
+  wb-spec -n run --name given --net none busybox true >doc
+  must_fail 1 wb-monitor run --doc doc -- touch "$PWD/ran"
+  [[ $stderr == *"no such container"* ]]
+  wb-state create <doc | jq -c '.process.args = ["changed"]' >made
+  edited=$WB_ROOT/containers/$(readlink "$WB_ROOT/names/given")/config.json
+  cp "$edited" before
+  jq -c '.wb.state.status = "removing"' before >"$edited"
+  must_fail 1 wb-monitor run --doc made -- touch "$PWD/ran"
+  [[ $stderr == *"is being removed"* ]]
+  [ ! -e ran ]
+  cp before "$edited"
+  cp made again
+  # What does not start is there all the same, with the reason.
+  must_fail 125 wb-monitor run --take --doc made -- true
+  [ ! -e made ]
+  [ "$(state given status) $(jq -r '.process.args[0]' "$edited")" = 'created changed' ]
+  wb-monitor run --doc again -- sh -c '
+    read -r pid rest </proc/self/stat
+    set -- ${rest##*)}
+    echo "{\"pid\":$$,\"startTime\":${20}}" >&4'
+  [ "$(state given status) $(state given exitCode)" = 'exited 0' ]
+  [ -e again ]
+  wb rm given
+}
+
 @test "a full disk ends neither the monitor nor the container" {
   mkdir -p "$WB_ROOT/containers"
   mount -t tmpfs -o size=512k,mode=700 tmpfs "$WB_ROOT/containers"

@@ -26,13 +26,13 @@ passage () { awk -v from="$2" -v to="$3" 'index($0, from) { on = 1 } on { print 
   diff flow printed
   finish=$(sed -n "s/^wb_finish='\(.*\)'$/\1/p" "$cmd/lib.sh")
   passage "$cmd/lib.sh" 'exec wb-monitor run' 'wb-confine' | sed "s/\$wb_finish/$finish/g" | words >flow
-  passage dry 'exec wb-monitor run' 'wb-confine' | words | sed 's/--doc 3 -- wb-unshare/ARGUMENTS -- wb-unshare/; s/3<<END //' >printed
+  passage dry 'exec wb-monitor run' 'wb-confine' | words | sed 's/--take --doc "$made" -- wb-unshare/ARGUMENTS -- wb-unshare/' >printed
   grep -q 'wb-unshare run' flow
   diff flow printed
   forget=$(passage "$cmd/lib.sh" 'wb-cgroup delete | wb-netns del | wb-ipam del | wb-rootfs umount --purge' 'wb-state rm' | words |
     sed 's/ARGUMENTS //; s/ $//')
-  passage "$cmd/lib.sh" '[ -z "$document" ]' 'wb_forget' | words | sed "s,wb_forget || : ,$forget ," >flow
-  passage dry '[ -z "$document" ]' 'wb-state rm' | words >printed
+  passage "$cmd/run.sh" '[ ! -s "$made" ]' 'rm -f' | words | sed "s,wb_forget <\"\$made\" || : ,$forget ," >flow
+  passage dry '[ ! -s "$made" ]' 'rm -f' | words | sed 's/<"$made" //' >printed
   grep -q 'wb-cgroup delete' flow
   diff flow printed
 }

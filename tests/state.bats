@@ -293,9 +293,18 @@ remove () { wb-state get "$@" | wb-state rm >/dev/null; }
   making=$(wb-spec run --name making busybox | wb-state create | jq -r .wb.id)
   mkdir "$WB_ROOT/containers/empty"
   ln -s nothing "$WB_ROOT/names/dangling"
+  # What a power cut leaves of a container with --rm.
+  passed=$(make passed)
+  : >"$WB_ROOT/containers/$passed/config.json"
+  # What a flow leaves that was killed, and what one has that lives.
+  : >"$WB_RUN/made.4194305"
+  : >"$WB_RUN/made.$$"
   [ "$(wb-state gc | jq -r .wb.id | sort)" = "$(printf '%s\n' "$half" "$dead" | sort)" ]
   [ ! -e "$WB_ROOT/containers/empty" ]
   [ ! -L "$WB_ROOT/names/dangling" ]
+  [ ! -e "$WB_ROOT/containers/$passed" ] && [ ! -L "$WB_ROOT/names/passed" ]
+  [ ! -e "$WB_RUN/made.4194305" ]
+  rm "$WB_RUN/made.$$"
   wb-state gc | wb-state finish >/dev/null
   [ -z "$(wb-state gc)" ]
   must_fail 1 wb-state get half

@@ -14,7 +14,10 @@ prune)
 ls | list | ps) command='ps' ;;
 attach | commit | cp | create | diff | exec | export | inspect | kill | logs | pause | port | rename | restart | rm | \
     run | start | stats | stop | top | unpause | update | wait) command=$verb ;;
-*) wb_usage "${verb:-nothing} is no command about containers" ;;
+*)
+    wb_no_verb "$verb" attach commit cp create diff exec export inspect kill logs ls pause port prune rename restart rm \
+        run start stats stop top unpause update wait
+    ;;
 esac
 flow=$WB_FLOWS/$command.sh
 if [ "${1-}" = --help ]; then

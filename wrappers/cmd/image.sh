@@ -16,6 +16,6 @@ inspect) exec wb-image inspect "$@" ;;
 ls | list) command=images ;;
 rm | remove) command=rmi ;;
 history | import | load | pull | push | save | tag) command=$verb ;;
-*) wb_usage "${verb:-nothing} is no command about images" ;;
+*) wb_no_verb "$verb" history import inspect load ls prune pull push rm save tag ;;
 esac
 . "$WB_FLOWS/$command.sh"

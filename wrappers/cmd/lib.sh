@@ -22,11 +22,6 @@ wb_forget () {
     wb-cgroup delete | wb-netns del | wb-ipam del | wb-rootfs umount --purge | wb-state rm "$@" >/dev/null
 }
 
-# Undoes what a pipeline has made when it failed: its last document, in $document, says what that is.
-wb_undo_document () {
-    [ -z "$document" ] || printf '%s\n' "$document" | wb_forget || :
-}
-
 # The document of a container for the undoing verbs. The id alone is enough where somebody else has removed the record.
 wb_record_or_id () {
     wb-state get "$1" 2>/dev/null || wb-cgroup -n delete --id "$1"
@@ -61,6 +56,17 @@ wb_each () {
         wait "$job" || status=1
     done
     return "$status"
+}
+
+# Ends with a usage error: the word $1 is none of this command's own, which follow.
+wb_no_verb () {
+    typed=${1:-nothing}
+    shift
+    . "$WB_FLOWS/help.sh"
+    close=$(wb_near "$typed" "$@")
+    [ -z "$close" ] || close="
+hint: did you mean$close?"
+    wb_usage "$typed is none of$(printf ' %s' "$@")$close"
 }
 
 # Refuses a first word that looks like a flag, where a command has none.

@@ -51,5 +51,5 @@ prune)
     ;;
 connect) wb_connect "$@" ;;
 disconnect) wb_disconnect "$@" ;;
-*) wb_usage "$verb is none of create, ls, inspect, rm, prune, connect, disconnect" ;;
+*) wb_no_verb "$verb" create ls inspect rm prune connect disconnect ;;
 esac

@@ -10,15 +10,23 @@ case ${1-} in
     ;;
 esac
 wb_default_network
-document=
-trap 'status=$?; wb_undo_document; exit "$status"' INT TERM
-document=$(wb-spec -n run "$@" | wb-state create | wb-pull | wb-rootfs mount | wb-ipam add | wb-netns add |
-    wb-cgroup create) || {
+
+# The document of what the pipeline has made, until wb-monitor takes it. One that stays is for wb-state gc.
+made=${WB_RUN:-/run/wb}/made.$$
+[ -d "${made%/*}" ] || (umask 077 && mkdir -p "${made%/*}") || exit 125
+
+# Undoes what it has made when it failed.
+wb_undo_made () {
+    [ ! -s "$made" ] || wb_forget <"$made" || :
+    rm -f "$made"
+}
+
+trap 'status=$?; wb_undo_made; exit "$status"' INT TERM
+wb-spec -n run "$@" | wb-state create | wb-pull | wb-rootfs mount | wb-ipam add | wb-netns add |
+    wb-cgroup create >"$made" || {
     status=$?
-    wb_undo_document
+    wb_undo_made
     exit "$status"
 }
 trap - INT TERM
-wb_attend --doc 3 3<<EOF
-$document
-EOF
+wb_attend --take --doc "$made"

@@ -53,16 +53,17 @@ wb_dry_run () {
     [ -z "${WB_RUN-}" ] || printf 'export WB_RUN=%s\n' "$(wb_word "$WB_RUN")"
     printf '[ -e "${WB_ROOT:-/var/lib/wb}/networks/bridge.conflist" ] ||\n'
     printf '    wb-ipam -n create --network bridge | wb-netns network create >/dev/null || exit 125\n'
-    printf 'document=$(wb-spec -n run%s' "$(wb_quote "$@")"
+    printf 'made=$(mktemp) || exit 125\n'
+    printf 'wb-spec -n run%s' "$(wb_quote "$@")"
     printf '%s\n' "$wb_stages" | while read -r stage; do printf ' |\n    %s' "$stage"; done
-    printf ') || {\n    status=$?\n'
-    printf '    [ -z "$document" ] || printf '\''%%s\\n'\'' "$document" | wb-cgroup delete | wb-netns del | wb-ipam del |\n'
-    printf '        wb-rootfs umount --purge | wb-state rm >/dev/null\n    exit "$status"\n}\n'
+    printf ' >"$made" || {\n    status=$?\n'
+    printf '    [ ! -s "$made" ] || wb-cgroup delete <"$made" | wb-netns del | wb-ipam del |\n'
+    printf '        wb-rootfs umount --purge | wb-state rm >/dev/null\n    rm -f "$made"\n    exit "$status"\n}\n'
     printf 'exec wb-monitor run --finish "%s" \\\n    --sweep "wb-state gc | %s" \\\n' "$wb_finish" "$wb_finish"
-    printf '    --health "$WB_FLOWS/health.sh" --doc 3 --'
+    printf '    --health "$WB_FLOWS/health.sh" --take --doc "$made" --'
     printf ' \\\n    %s' 'wb-unshare run --doc 3 --status-fd 4 --' 'wb-rootfs enter --doc 3 --status-fd 4 --' \
         'wb-confine --doc 3 --status-fd 4'
-    printf ' 3<<END\n$document\nEND\n)\n'
+    printf '\n)\n'
 }
 
 wb_word () {

@@ -18,5 +18,5 @@ prune)
     . "$WB_FLOWS/prune.sh"
     wb_prune all "$@"
     ;;
-*) wb_usage "${verb:-nothing} is none of df, prune, info, events" ;;
+*) wb_no_verb "$verb" df prune info events ;;
 esac

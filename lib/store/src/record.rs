@@ -227,6 +227,19 @@ pub fn put(
     durability: Durability,
     claimants: &[i32],
 ) -> Result<Document, Error> {
+    put_changed(place, document, durability, |record| {
+        let runs = record.str_at("/wb/state/status").is_some_and(|status| WITH_PROCESS.contains(&status));
+        if runs { Ok(()) } else { claim(record, claimants) }
+    })
+}
+
+/// As [`put`], with `change` applied to what is stored.
+pub fn put_changed(
+    place: &Place,
+    document: &Document,
+    durability: Durability,
+    change: impl FnOnce(&mut Document) -> Result<(), Error>,
+) -> Result<Document, Error> {
     let id = document.id()?.to_owned();
     update(place, &id, durability, |record| {
         refuse_if_removing(record)?;
@@ -242,8 +255,7 @@ pub fn put(
         if record.str_at("/wb/state/status") == Some("creating") {
             record.set("/wb/state/status", "created")?;
         }
-        let runs = record.str_at("/wb/state/status").is_some_and(|status| WITH_PROCESS.contains(&status));
-        if runs { Ok(()) } else { claim(record, claimants) }
+        change(record)
     })
 }
 
@@ -259,9 +271,17 @@ pub fn refuse_if_removing(record: &Document) -> Result<(), Error> {
     }
 }
 
-/// Who is working on a container: the caller's parent (a shell), that one's parent (in `id=$(... | wb-state put)` the
-/// first is only a subshell) and, where it is no flow of `wb` but a person at work, the leader of the session.
+/// The environment variable in which a flow tells its tools the process that works on its containers.
+pub const CLAIM: &str = "WB_CLAIM";
+
+/// Who is working on a container: the flow ([`CLAIM`]). By hand it is the caller's parent (a shell), that one's parent
+/// (in `id=$(... | wb-state put)` the first is only a subshell) and, where it is no flow of `wb` but a person at work,
+/// the leader of the session.
 pub fn callers() -> Vec<i32> {
+    let flow = std::env::var(CLAIM).ok().and_then(|pid| pid.parse().ok());
+    if let Some(pid) = flow {
+        return vec![pid];
+    }
     let parent = nix::unistd::getppid().as_raw();
     let mut pids = vec![parent];
     pids.extend(wb_sys::proc::parent(parent).ok().map(|(pid, _)| pid));
@@ -302,6 +322,10 @@ fn newer_state<'a>(stored: Option<&'a Value>, given: Option<&'a Value>) -> Optio
 }
 
 fn write(place: &Place, document: &Document, durability: Durability) -> Result<(), Error> {
+    let durability = match durability {
+        Durability::Visible if removes_itself(document) => Durability::Passing,
+        other => other,
+    };
     let mut bytes = document.to_line();
     bytes.push(b'\n');
     atomic::write(&place.container(document.id()?).join(FILE), &bytes, durability)

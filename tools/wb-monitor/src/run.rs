@@ -2,9 +2,9 @@
 
 use crate::client::{self, Options, keys};
 use crate::message::Streams;
-use crate::monitor::{self, Pipeline, Task};
+use crate::monitor::{self, Pipeline, Task, keep};
 use crate::settings::Settings;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use wb_doc::{Context, Document, Error, ExitCode};
 use wb_store::{Place, record};
@@ -35,6 +35,9 @@ pub struct RunArgs {
     /// The container's document, which becomes its record, from this file or descriptor
     #[arg(long, value_name = "FILE|FD", conflicts_with = "id")]
     doc: Option<OsString>,
+    /// Remove the file that --doc names: its record takes its place
+    #[arg(long, requires = "doc")]
+    take: bool,
     /// The container's id, its name, or the start of its id
     #[arg(value_name = "ID", required_unless_present = "doc")]
     id: Option<OsString>,
@@ -45,39 +48,35 @@ pub struct RunArgs {
 
 /// Runs a container.
 pub fn run(args: RunArgs) -> Result<ExitCode, Error> {
-    let given = args
-        .doc
-        .clone()
-        .map(|doc| wb_doc::read_one(&doc.into()))
-        .transpose()
-        .map_err(|error| error.code(125))?;
+    let finish = args.finish.as_deref().map(Pipeline::parse).transpose()?;
+    let sweep = args.sweep.as_deref().map(Pipeline::parse).transpose()?;
+    let given = args.doc.clone().map(|doc| made(&doc, args.take)).transpose()?;
     // Nothing is inherited but the standard streams: whoever waits for a pipe's end must not wait for the container.
     child::close_range(3, u32::MAX).context(|| "close_range")?;
     let place = Place::from_env()?;
-    let document = match &given {
-        Some(document) => keep(&place, document)?,
-        None => recorded(&place, args.id.as_deref().unwrap_or_default())?,
+    let is_made = given.is_some();
+    let document = match given {
+        // Its id must have been claimed, and nobody remove it; what is stored of it is older.
+        Some(document) => stored(&place, document.id()?).map(|_| document)?,
+        None => {
+            let word = args.id.as_deref().unwrap_or_default().to_string_lossy();
+            stored(&place, &record::resolve(&place, &word)?)?
+        }
     };
+    let settled = settle(&args, &document).inspect_err(|_| {
+        if is_made {
+            // As one that did not start; why it did not matters more.
+            keep(&place, &document).ok();
+        }
+    });
+    let (settings, wanted, options) = settled?;
     let id = document.id()?.to_owned();
-    let finish = args.finish.as_deref().map(Pipeline::parse).transpose()?;
-    let sweep = args.sweep.as_deref().map(Pipeline::parse).transpose()?;
-    let mut settings = Settings::of(&document)?;
-    apply(&args, &mut settings);
-    let wanted = streams(&args, &settings);
-    if wanted.stdin && settings.tty && !std::io::stdin().is_terminal() {
-        return Err(Error::new("the input device is not a terminal").hint("-t wants one; -i alone does not"));
-    }
-    let options = Options {
-        sig_proxy: settings.run.sig_proxy.unwrap_or(true),
-        keys: keys::Keys::parse(settings.run.detach_keys.as_deref().unwrap_or(keys::DEFAULT))?,
-        detach: settings.run.detach,
-    };
-    let detach = settings.run.detach;
     let size = tty::size(std::io::stdin()).or_else(|_| tty::size(std::io::stdout())).ok();
     let task = Task {
         place,
         id: id.clone(),
         document,
+        is_made,
         settings,
         chain: args.chain,
         finish,
@@ -86,6 +85,7 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Error> {
         size,
         wanted,
     };
+    let detach = options.detach;
     let signals = client::signals(false)?;
     let (ours, theirs) = socket::pair().context(|| "socketpair")?;
     // What each side has for itself; the other one drops its copy.
@@ -98,7 +98,11 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Error> {
         }
     })
     .context(|| "fork")?;
-    drop(its);
+    if let Some((task, socket)) = its {
+        drop(socket);
+        // Its memory is the monitor's too, page by page until somebody writes there, as freeing would.
+        std::mem::forget(task);
+    }
     let Some((socket, signals)) = mine else { return Ok(ExitCode::from(125)) };
     // The monitor outlives us; and a shell that was here before may have left the writer of the document.
     child::disown().context(|| "SIGCHLD")?;
@@ -111,18 +115,39 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Error> {
     Ok(ExitCode::from(code))
 }
 
-/// The record of a container that is there.
-fn recorded(place: &Place, container: &OsStr) -> Result<Document, Error> {
-    let document = record::read(place, &record::resolve(place, &container.to_string_lossy())?)?;
+/// The document that a pipeline has made; with `take` its file is removed.
+fn made(doc: &OsString, take: bool) -> Result<Document, Error> {
+    let read = wb_doc::read_one(&doc.clone().into());
+    if take {
+        std::fs::remove_file(doc).context(|| doc.to_string_lossy().into_owned())?;
+    }
+    let document = read.map_err(|error| error.code(125))?;
+    match document.failure() {
+        Some(failure) => Err(failure.to_error()),
+        None => Ok(document),
+    }
+}
+
+/// The record of a container that is there, and stays.
+fn stored(place: &Place, id: &str) -> Result<Document, Error> {
+    let document = record::read(place, id)?;
     record::refuse_if_removing(&document).map(|()| document)
 }
 
-/// Makes the document the container's record, and this process the one that works on it.
-fn keep(place: &Place, document: &Document) -> Result<Document, Error> {
-    match document.failure() {
-        Some(failure) => Err(failure.to_error()),
-        None => record::put(place, document, record::durability(document), &[nix::unistd::getpid().as_raw()]),
+/// What the document and the flags say about how the container is attended.
+fn settle(args: &RunArgs, document: &Document) -> Result<(Settings, Streams, Options), Error> {
+    let mut settings = Settings::of(document)?;
+    apply(args, &mut settings);
+    let wanted = streams(args, &settings);
+    if wanted.stdin && settings.tty && !std::io::stdin().is_terminal() {
+        return Err(Error::new("the input device is not a terminal").hint("-t wants one; -i alone does not"));
     }
+    let options = Options {
+        sig_proxy: settings.run.sig_proxy.unwrap_or(true),
+        keys: keys::Keys::parse(settings.run.detach_keys.as_deref().unwrap_or(keys::DEFAULT))?,
+        detach: settings.run.detach,
+    };
+    Ok((settings, wanted, options))
 }
 
 fn apply(args: &RunArgs, settings: &mut Settings) {

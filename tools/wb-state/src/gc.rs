@@ -27,8 +27,9 @@ pub fn gc(place: &Place) -> Result<ExitCode, Error> {
                 code = Filter::doing(TOOL, "gc").report(&error.hint(hint)).max(1);
             }
         }
-        remove_temporary_files(&place.container(&id));
+        remove_of_the_dead(&place.container(&id), ".config.json.", ".tmp");
     }
+    remove_of_the_dead(place.run(), "made.", "");
     leftovers.extend(without_record(place)?);
     let mut out = std::io::stdout().lock();
     for document in leftovers {
@@ -70,6 +71,13 @@ fn has_traces(place: &Place, document: &Document) -> Result<bool, Error> {
         || cgroups.values().any(|path| path.as_str().is_some_and(|path| Path::new(path).exists())))
 }
 
+/// Whether a container has a record. One that is empty has gone with a power cut, of a container that would have gone
+/// with its end ([`wb_store::atomic::Durability::Passing`]).
+fn has_record(place: &Place, id: &str) -> bool {
+    let found = fs::symlink_metadata(place.container(id).join(record::FILE));
+    found.is_ok_and(|found| !found.is_file() || found.len() > 0)
+}
+
 /// Directories without a record, and names without a container: their maker died between two calls.
 fn remove_half_made(place: &Place) -> Result<(), Error> {
     if !place.containers().is_dir() {
@@ -78,16 +86,14 @@ fn remove_half_made(place: &Place) -> Result<(), Error> {
     // Who is making one holds this lock shared.
     let _lock = Lock::directory(&place.containers())?;
     for id in record::list(place)? {
-        if !place.container(&id).join(record::FILE).exists() {
+        if !has_record(place, &id) {
             record::remove(place, &id)?;
         }
     }
     for name in record::names(place)? {
         let path = place.names().join(&name);
         let target = fs::read_link(&path).unwrap_or_default();
-        let known = target.to_str().is_some_and(|id| {
-            names::check("id", id).is_ok() && place.container(id).join(record::FILE).exists()
-        });
+        let known = target.to_str().is_some_and(|id| names::check("id", id).is_ok() && has_record(place, id));
         if !known {
             fs::remove_file(&path).context(|| path.display().to_string())?;
         }
@@ -95,15 +101,15 @@ fn remove_half_made(place: &Place) -> Result<(), Error> {
     Ok(())
 }
 
-/// `.config.json.PID.tmp` of a writer that was killed.
-fn remove_temporary_files(directory: &Path) {
+/// Files with a process's number between `start` and `end` that was killed before it could remove them: what it was
+/// about to make a record, or (`made.PID`, of wb run) what its pipeline has made.
+fn remove_of_the_dead(directory: &Path, start: &str, end: &str) {
     let Ok(entries) = fs::read_dir(directory) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let writer = name
-            .to_str()
-            .and_then(|name| name.strip_prefix(".config.json.")?.strip_suffix(".tmp")?.parse::<u32>().ok());
-        if writer.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+        let pid =
+            name.to_str().and_then(|name| name.strip_prefix(start)?.strip_suffix(end)?.parse::<u32>().ok());
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
             // It is in nobody's way if it stays.
             fs::remove_file(entry.path()).ok();
         }

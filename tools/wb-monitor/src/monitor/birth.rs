@@ -3,7 +3,7 @@
 
 use super::stdio;
 use nix::errno::Errno;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use wb_doc::chain::Report;
@@ -36,7 +36,7 @@ impl Birth {
         let document = memfd::sealed("wb-document", &document.to_line()).context(|| "document")?;
         let (status, writer) = pipe::pipe().context(|| "status pipe")?;
         let fds = [&theirs[0], &theirs[1], &theirs[2], &document, &writer].map(OwnedFd::as_fd);
-        let environment: Vec<OsString> = std::env::vars_os().map(variable).collect();
+        let environment = environment(std::env::vars_os());
         let opened = open_first(chain);
         let path = opened.as_ref().map(|fd| OsString::from(format!("/proc/self/fd/{}", fd.as_raw_fd())));
         let why = "the chain that becomes the container";
@@ -112,11 +112,19 @@ impl AsFd for Birth {
     }
 }
 
-/// `NAME=value`, as a program's environment has it.
-pub fn variable((mut name, value): (OsString, OsString)) -> OsString {
-    name.push("=");
-    name.push(value);
-    name
+/// Of our environment, what our tools need: `PATH`, `NO_COLOR` and what concerns whalebox, but for the flow's claim,
+/// which we have taken over. An init in the container keeps it (`/proc/1/environ`), so nothing of the host's is in it.
+pub fn environment(all: impl Iterator<Item = (OsString, OsString)>) -> Vec<OsString> {
+    let ours = |name: &OsStr| {
+        let named = name == "PATH" || name == "NO_COLOR" || name.as_encoded_bytes().starts_with(b"WB_");
+        named && name != wb_store::record::CLAIM
+    };
+    let assigned = |(mut name, value): (OsString, OsString)| {
+        name.push("=");
+        name.push(value);
+        name
+    };
+    all.filter(|(name, _)| ours(name)).map(assigned).collect()
 }
 
 /// Gives up this process's own standard streams: nobody shall wait for the end of a pipe because of the monitor.
@@ -126,4 +134,17 @@ pub fn leave_streams() -> Result<(), Error> {
         child::place(&null, number).context(|| "standard streams")?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_own_environment_is_handed_on() {
+        let all =
+            [("PATH", "/bin"), ("LD_PRELOAD", "x"), ("WB_ROOT", "/a=b"), ("WB_CLAIM", "7"), ("HOME", "/")];
+        let kept = environment(all.into_iter().map(|(name, value)| (name.into(), value.into())));
+        assert_eq!(kept, ["PATH=/bin", "WB_ROOT=/a=b"]);
+    }
 }

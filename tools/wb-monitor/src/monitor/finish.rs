@@ -34,13 +34,12 @@ impl Pipeline {
         Ok(Self(stages))
     }
 
-    /// Starts all stages, with nothing of our environment but `PATH`, `NO_COLOR` and what concerns whalebox; the last
-    /// writes to nobody. It begins with the last: each makes itself ready, and waits for its input, while those
-    /// before it start.
+    /// Starts all stages, with what they need of our environment; the last writes to nobody. It begins with the last:
+    /// each makes itself ready, and waits for its input, while those before it start.
     ///
     /// What could not be started is among the failures: the next stage has an empty input then, and those that run go on.
     pub fn start(&self, stderr: BorrowedFd<'_>) -> Result<Started, Error> {
-        let environment = environment(std::env::vars_os());
+        let environment = birth::environment(std::env::vars_os());
         let mut output = stdio::null().context(|| "/dev/null")?;
         let (mut running, mut failures) = (Vec::new(), Vec::new());
         for stage in self.0.iter().rev() {
@@ -155,22 +154,9 @@ impl Finish {
     }
 }
 
-fn environment(all: impl Iterator<Item = (OsString, OsString)>) -> Vec<OsString> {
-    let ours =
-        |name: &OsStr| name == "PATH" || name == "NO_COLOR" || name.as_encoded_bytes().starts_with(b"WB_");
-    all.filter(|(name, _)| ours(name)).map(birth::variable).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_our_own_environment_is_handed_on() {
-        let all = [("PATH", "/bin"), ("LD_PRELOAD", "x"), ("WB_ROOT", "/a=b"), ("HOME", "/")];
-        let kept = environment(all.into_iter().map(|(name, value)| (name.into(), value.into())));
-        assert_eq!(kept, ["PATH=/bin", "WB_ROOT=/a=b"]);
-    }
 
     #[test]
     fn a_pipeline_is_words_between_blanks_and_bars() {

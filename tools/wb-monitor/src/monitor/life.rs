@@ -93,8 +93,12 @@ impl Monitor {
         self.init = Some((pid, start_time));
         // It only saves time: where it cannot be had, all goes on as well.
         self.mounts = std::fs::File::open(format!("/proc/{pid}/ns/mnt")).ok();
-        if let Err(error) = self.record.started(pid, start_time, self.restarts) {
-            self.add_note(&error.to_string());
+        let was_stored = self.record.is_stored();
+        match self.record.started(pid, start_time, self.restarts) {
+            Ok(()) => {}
+            Err(error) if was_stored => self.add_note(&error.to_string()),
+            // Nobody would know of it; or somebody removes it at this moment.
+            Err(error) => return self.on_failure(&Failure::new("wb-monitor", "run", &error.code(125))),
         }
         if let Some(path) = &self.task.settings.run.pidfile {
             if let Err(error) = std::fs::write(path, pid.to_string()) {

@@ -23,6 +23,7 @@ pub use finish::Pipeline;
 use health::{Check, Health};
 use log::{Log, Stream};
 use nix::sys::signal::Signal;
+pub use record::keep;
 use record::{End, Record};
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -58,6 +59,8 @@ pub struct Task {
     pub id: String,
     /// Its document.
     pub document: Document,
+    /// Whether that becomes its record once it runs; otherwise it is the record.
+    pub is_made: bool,
     /// What the document says.
     pub settings: Settings,
     /// The chain that becomes the container.
@@ -162,7 +165,14 @@ pub fn run(task: Task, client: OwnedFd) -> Result<(), Error> {
     let begun = pipe::set_nonblocking(&first, true)
         .context(|| "socket")
         .and_then(|()| leave())
-        .and_then(|()| Monitor::begin(task));
+        .and_then(|()| Preparation::of(&task))
+        .inspect_err(|_| {
+            if task.is_made {
+                // As one that did not start; why it did not matters more.
+                keep(&task.place, &task.document).ok();
+            }
+        })
+        .map(|prepared| Monitor::begin(task, prepared));
     let mut monitor = match begun {
         Ok(monitor) => monitor,
         Err(error) => {
@@ -182,8 +192,18 @@ fn leave() -> Result<(), Error> {
     birth::leave_streams()
 }
 
-impl Monitor {
-    fn begin(mut task: Task) -> Result<Self, Error> {
+/// What a monitor must have before it can begin.
+struct Preparation {
+    lock: Lock,
+    signals: Signals,
+    listener: OwnedFd,
+    check: Option<Check>,
+    ours: Ours,
+    birth: Birth,
+}
+
+impl Preparation {
+    fn of(task: &Task) -> Result<Self, Error> {
         let run = task.place.container_run(&task.id);
         make_directory(&run)?;
         let lock = Lock::try_exclusive(&run.join(MONITOR_LOCK))?
@@ -198,6 +218,13 @@ impl Monitor {
         let check = Check::of(&task.document)?;
         let stdio = Stdio::new(&task.settings, task.size)?;
         let birth = Birth::start(&task.chain, &task.document, &stdio.theirs)?;
+        Ok(Self { lock, signals, listener, check, ours: stdio.ours, birth })
+    }
+}
+
+impl Monitor {
+    fn begin(mut task: Task, prepared: Preparation) -> Self {
+        let Preparation { lock, signals, listener, check, ours, birth } = prepared;
         // While the chain runs there is time to make it ready. What cannot be started is heard of when it is needed.
         let clean_up = task.finish.as_ref().filter(|_| !task.settings.run.detach);
         let ready = clean_up.and_then(|pipeline| Finish::begin(pipeline).ok());
@@ -207,11 +234,12 @@ impl Monitor {
         } else {
             Log::open(directory.join("log"), task.settings.log)
         };
-        let record = Record::new(task.place.clone(), task.id.clone(), task.settings.run.remove);
         let counter = oom::counter(&task.document);
-        // Nothing needs it any more, and the monitor stays as long as the container.
-        task.document = Document::default();
-        Ok(Self {
+        // Nothing needs it but the record, and the monitor stays as long as the container.
+        let document = std::mem::take(&mut task.document);
+        let made = task.is_made.then_some(document);
+        let record = Record::new(task.place.clone(), task.id.clone(), task.settings.run.remove, made);
+        Self {
             record,
             directory,
             signals,
@@ -223,7 +251,7 @@ impl Monitor {
             mounts: None,
             ended: None,
             outcome: None,
-            ours: stdio.ours,
+            ours,
             log,
             viewers: Vec::new(),
             pending: Vec::new(),
@@ -241,7 +269,7 @@ impl Monitor {
             restless: true,
             buffer: Vec::new(),
             task,
-        })
+        }
     }
 
     fn welcome(&mut self, mut first: Viewer) {

@@ -1,6 +1,7 @@
 //! What the monitor writes into the container's record: that it runs, that it ended and how.
 
 use crate::clock;
+use std::cell::RefCell;
 use std::path::Path;
 use wb_doc::{Context, Document, Error};
 use wb_store::atomic::Durability;
@@ -14,6 +15,8 @@ pub struct Record {
     id: String,
     /// A record that goes with the container need not survive a power cut.
     transient: bool,
+    /// The document that a pipeline has made, until it is stored: with the first change, in one write.
+    made: RefCell<Option<Document>>,
 }
 
 /// How a container ended.
@@ -26,9 +29,14 @@ pub struct End {
 }
 
 impl Record {
-    /// The record of `id`.
-    pub fn new(place: Place, id: String, transient: bool) -> Self {
-        Self { place, id, transient }
+    /// The record of `id`; `made` is what it becomes, where that is not stored yet.
+    pub fn new(place: Place, id: String, transient: bool, made: Option<Document>) -> Self {
+        Self { place, id, transient, made: RefCell::new(made) }
+    }
+
+    /// Whether the document is stored.
+    pub fn is_stored(&self) -> bool {
+        self.made.borrow().is_none()
     }
 
     /// The first process exists. Written before it becomes the user's program, so that no process of ours is ever
@@ -112,7 +120,11 @@ impl Record {
         durability: Durability,
         change: impl FnOnce(&mut Document) -> Result<(), Error>,
     ) -> Result<Document, Error> {
-        record::update(&self.place, &self.id, durability, change)
+        let Some(made) = self.made.take() else {
+            return record::update(&self.place, &self.id, durability, change);
+        };
+        record::put_changed(&self.place, &made, record::durability(&made), change)
+            .inspect_err(|_| drop(self.made.replace(Some(made))))
     }
 }
 
@@ -131,6 +143,11 @@ fn without_process(document: &mut Document) {
     for member in ["pid", "startTime", "monitor"] {
         document.remove(&format!("/wb/state/{member}"));
     }
+}
+
+/// Makes the document the container's record, of a container that does not run.
+pub fn keep(place: &Place, document: &Document) -> Result<Document, Error> {
+    record::put(place, document, record::durability(document), &[nix::unistd::getpid().as_raw()])
 }
 
 /// Writes into a monitor's lock file whose it is.
