@@ -67,6 +67,9 @@ y>" ]
   SECRET=x wb run --rm --init --privileged busybox cat /proc/1/environ >environ
   grep -qzx 'WB_ROOT=.*' environ
   run -1 grep -qa SECRET environ
+  # Nor can others read what the pipeline has made on its way.
+  [ "$(stat -c %a "$WB_RUN/made")" = 700 ]
+  [ -z "$(ls "$WB_RUN/made")" ]
 }
 
 @test "the image's configuration is honoured, and flags go before it" {

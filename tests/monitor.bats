@@ -286,22 +286,37 @@ EOF
   edited=$WB_ROOT/containers/$(readlink "$WB_ROOT/names/given")/config.json
   cp "$edited" before
   jq -c '.wb.state.status = "removing"' before >"$edited"
-  must_fail 1 wb-monitor run --doc made -- touch "$PWD/ran"
+  must_fail 1 wb-monitor run --doc made --finish "tee $PWD/undone" -- touch "$PWD/ran"
   [[ $stderr == *"is being removed"* ]]
   [ ! -e ran ]
+  # What its removal did not know of is given back.
+  cmp made undone
+  must_fail 2 wb-monitor run --take --doc 3 -- touch "$PWD/ran" 3<made
   cp before "$edited"
   cp made again
   # What does not start is there all the same, with the reason.
   must_fail 125 wb-monitor run --take --doc made -- true
   [ ! -e made ]
   [ "$(state given status) $(jq -r '.process.args[0]' "$edited")" = 'created changed' ]
-  wb-monitor run --doc again -- sh -c '
-    read -r pid rest </proc/self/stat
-    set -- ${rest##*)}
-    echo "{\"pid\":$$,\"startTime\":${20}}" >&4'
+  report='read -r pid rest </proc/self/stat; set -- ${rest##*)}; echo "{\"pid\":$$,\"startTime\":${20}}" >&4'
+  wb-monitor run --doc again -- sh -c "$report"
   [ "$(state given status) $(state given exitCode)" = 'exited 0' ]
   [ -e again ]
-  wb rm given
+  # What is in the making has a monitor, if nobody else.
+  jq -c '.wb.state = {status: "creating"}' before >"$edited"
+  wb-monitor run --doc again -- sh -c "until [ -e '$PWD/go' ]; do sleep 0.05; done; $report" &
+  client=$!
+  eventually 5 test -s "$WB_RUN/containers/$(readlink "$WB_ROOT/names/given")/monitor.lock"
+  kill -9 "$client"
+  [ -z "$(wb-state gc)" ]
+  touch go
+  eventually 5 test "$(state given status)" = exited
+  # One whose record goes meanwhile ends, and all it has is given back.
+  jq -c '.wb.state = {status: "creating"}' before >"$edited"
+  WB_COMMAND_TIMEOUT=20 must_fail 125 wb-monitor run --doc again --finish "tee $PWD/undone" -- \
+    sh -c "rm -r '${edited%/*}'; $report; sleep 5"
+  cmp again undone
+  rm "$WB_ROOT/names/given"
 }
 
 @test "a full disk ends neither the monitor nor the container" {

@@ -291,23 +291,33 @@ remove () { wb-state get "$@" | wb-state rm >/dev/null; }
   edit "$dead" '.wb.state = {status: "running", pid: 1, startTime: 1, bootId: "x"}'
   # This shell is at work on what it makes; the record `half` was made by one that has died, with its session.
   making=$(wb-spec run --name making busybox | wb-state create | jq -r .wb.id)
+  # Of this one the flow has ended, and a subshell of it works on.
+  worker=$(WB_FLOWS=x bash -c 'export WB_CLAIM=$$
+    { id=$(wb-spec run --name working busybox | wb-state create | jq -r .wb.id); exec sleep 1000; } >/dev/null 2>&1 3>&- &
+    echo $!')
+  eventually 5 test -e "$WB_ROOT/names/working"
   mkdir "$WB_ROOT/containers/empty"
   ln -s nothing "$WB_ROOT/names/dangling"
   # What a power cut leaves of a container with --rm.
   passed=$(make passed)
   : >"$WB_ROOT/containers/$passed/config.json"
   # What a flow leaves that was killed, and what one has that lives.
-  : >"$WB_RUN/made.4194305"
-  : >"$WB_RUN/made.$$"
-  [ "$(wb-state gc | jq -r .wb.id | sort)" = "$(printf '%s\n' "$half" "$dead" | sort)" ]
+  mkdir -p "$WB_RUN/made"
+  : >"$WB_RUN/made/4194305"
+  echo '{"wb":{"id":"made"}}' >"$WB_RUN/made/4194306"
+  : >"$WB_RUN/made/$$"
+  [ "$(wb-state gc | jq -r .wb.id | sort)" = "$(printf '%s\n' "$half" "$dead" made | sort)" ]
   [ ! -e "$WB_ROOT/containers/empty" ]
   [ ! -L "$WB_ROOT/names/dangling" ]
   [ ! -e "$WB_ROOT/containers/$passed" ] && [ ! -L "$WB_ROOT/names/passed" ]
-  [ ! -e "$WB_RUN/made.4194305" ]
-  rm "$WB_RUN/made.$$"
+  [ "$(ls "$WB_RUN/made")" = "$$" ]
+  rm "$WB_RUN/made/$$"
   wb-state gc | wb-state finish >/dev/null
   [ -z "$(wb-state gc)" ]
-  must_fail 1 wb-state get half
+  kill "$worker"
+  eventually 5 sh -c 'wb-state gc | grep -q working'
+  wb-state gc | wb-state finish >/dev/null
+  must_fail 1 wb-state get half working
   [ "$(wb-state get dead | jq -r .wb.state.status)" = exited ]
   [ "$(wb-state get making live | jq -r .wb.id)" = "$making"$'\n'"$live" ]
   stop_process

@@ -11,8 +11,9 @@ case ${1-} in
 esac
 wb_default_network
 
-# The document of what the pipeline has made, until wb-monitor takes it. One that stays is for wb-state gc.
-made=${WB_RUN:-/run/wb}/made.$$
+# The document of what the pipeline has made, until wb-monitor takes it; nobody else may read it. One that stays is
+# for wb-state gc.
+made=${WB_RUN:-/run/wb}/made/$$
 [ -d "${made%/*}" ] || (umask 077 && mkdir -p "${made%/*}") || exit 125
 
 # Undoes what it has made when it failed.

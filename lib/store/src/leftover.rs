@@ -53,7 +53,8 @@ fn is_left(place: &Place, id: &str, boot_id: &str) -> bool {
     }
 }
 
-fn monitor_lives(place: &Place, id: &str) -> bool {
+/// Whether a container's monitor lives; of one in the making the record does not say.
+pub fn monitor_lives(place: &Place, id: &str) -> bool {
     let text = fs::read_to_string(place.container_run(id).join(MONITOR_LOCK)).unwrap_or_default();
     let mut words = text.split_whitespace();
     let (Some(Ok(pid)), Some(Ok(start))) =

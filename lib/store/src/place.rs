@@ -74,6 +74,11 @@ impl Place {
         self.run.join("containers").join(id)
     }
 
+    /// What pipelines have made before a record knows of it: `made/PID`, a document of the flow with that process.
+    pub fn made(&self) -> PathBuf {
+        self.run.join("made")
+    }
+
     /// Names of containers: one symlink each, to the id.
     pub fn names(&self) -> PathBuf {
         self.root.join("names")

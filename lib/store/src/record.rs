@@ -100,8 +100,28 @@ fn claim_name(place: &Place, id: &str, wanted: Option<&str>) -> Result<String, E
 }
 
 fn link_name(place: &Place, id: &str, name: &str) -> nix::Result<()> {
-    symlink(id, place.names().join(name))
-        .map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
+    let path = place.names().join(name);
+    let link =
+        || symlink(id, &path).map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw));
+    match link() {
+        Err(Errno::EEXIST) if id_of_name(place, name).is_some_and(|holder| is_emptied(place, &holder)) => {
+            // Of several who find that, one gets it.
+            fs::remove_file(&path).ok();
+            link()
+        }
+        done => done,
+    }
+}
+
+/// Whether there is a record of a container. A power cut may empty that of one that would have gone with its end
+/// ([`Durability::Passing`]): it counts as gone.
+pub fn exists(place: &Place, id: &str) -> bool {
+    place.container(id).join(FILE).exists() && !is_emptied(place, id)
+}
+
+fn is_emptied(place: &Place, id: &str) -> bool {
+    let found = fs::symlink_metadata(place.container(id).join(FILE));
+    found.is_ok_and(|found| found.is_file() && found.len() == 0)
 }
 
 fn taken(place: &Place, name: &str) -> Error {
@@ -176,6 +196,9 @@ pub fn bytes(place: &Place, id: &str) -> Result<Vec<u8>, Error> {
         return Err(Error::new(format!("{}: not a file of ours", what())));
     }
     // A record is replaced whole, never written to: its size is that of its text.
+    if metadata.len() == 0 {
+        return Err(unknown(place, id));
+    }
     let size = usize::try_from(metadata.len()).ok().filter(|size| *size <= MAX_DOCUMENT_BYTES);
     let mut bytes = vec![0; size.ok_or_else(|| Error::new(format!("{}: larger than 4 MiB", what())))?];
     file.read_exact(&mut bytes).context(what)?;
@@ -271,20 +294,27 @@ pub fn refuse_if_removing(record: &Document) -> Result<(), Error> {
     }
 }
 
-/// The environment variable in which a flow tells its tools the process that works on its containers.
+/// The environment variable in which a flow tells its tools its own process.
 pub const CLAIM: &str = "WB_CLAIM";
+/// As many processes can work on a container: a flow's, and the subshells between that and a tool.
+const MAX_CLAIMANTS: usize = 4;
 
-/// Who is working on a container: the flow ([`CLAIM`]). By hand it is the caller's parent (a shell), that one's parent
-/// (in `id=$(... | wb-state put)` the first is only a subshell) and, where it is no flow of `wb` but a person at work,
-/// the leader of the session.
+/// Who is working on a container: the caller's ancestors up to the flow ([`CLAIM`]); subshells may outlive it. By hand it
+/// is the caller's parent (a shell), that one's parent (in `id=$(... | wb-state put)` the first is only a subshell) and,
+/// outside of flows, the leader of the session.
 pub fn callers() -> Vec<i32> {
-    let flow = std::env::var(CLAIM).ok().and_then(|pid| pid.parse().ok());
-    if let Some(pid) = flow {
-        return vec![pid];
+    let flow = std::env::var(CLAIM).ok().and_then(|pid| pid.parse::<i32>().ok());
+    let mut pids = vec![nix::unistd::getppid().as_raw()];
+    while pids.last() != flow.as_ref() && pids.len() < if flow.is_some() { MAX_CLAIMANTS } else { 2 } {
+        match pids.last().map(|&pid| wb_sys::proc::parent(pid)) {
+            Some(Ok((parent, _))) if parent > 1 => pids.push(parent),
+            _ => break,
+        }
     }
-    let parent = nix::unistd::getppid().as_raw();
-    let mut pids = vec![parent];
-    pids.extend(wb_sys::proc::parent(parent).ok().map(|(pid, _)| pid));
+    if flow.is_some() && pids.last() != flow.as_ref() {
+        // It is another's: of a shell that was opened within a flow, say.
+        pids.truncate(2);
+    }
     if std::env::var_os("WB_FLOWS").is_none() {
         pids.extend(nix::unistd::getsid(None).ok().map(nix::unistd::Pid::as_raw));
     }
@@ -307,7 +337,7 @@ pub fn claim(document: &mut Document, pids: &[i32]) -> Result<(), Error> {
 
 /// Whether somebody who works on the container still lives.
 pub fn is_claimed(document: &Document, boot_id: &str) -> bool {
-    (0..3).any(|at| is_alive(document, &format!("/wb/state/claim/{at}"), boot_id))
+    (0..MAX_CLAIMANTS).any(|at| is_alive(document, &format!("/wb/state/claim/{at}"), boot_id))
 }
 
 fn newer_state<'a>(stored: Option<&'a Value>, given: Option<&'a Value>) -> Option<&'a Value> {

@@ -48,7 +48,7 @@ pub fn all(place: &Place) -> Result<Vec<User>, Error> {
                 });
             }
             // Removed in between, or claimed and not written yet: it has no layers.
-            Err(_) if !place.container(&id).join(record::FILE).exists() => {}
+            Err(_) if !record::exists(place, &id) => {}
             Err(error) => return Err(error),
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::client::{self, Options, keys};
 use crate::message::Streams;
-use crate::monitor::{self, Pipeline, Task, keep};
+use crate::monitor::{self, Finish, Pipeline, Task, keep};
 use crate::settings::Settings;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
@@ -55,13 +55,17 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Error> {
     child::close_range(3, u32::MAX).context(|| "close_range")?;
     let place = Place::from_env()?;
     let is_made = given.is_some();
-    let document = match given {
+    let document = if let Some(document) = given {
         // Its id must have been claimed, and nobody remove it; what is stored of it is older.
-        Some(document) => stored(&place, document.id()?).map(|_| document)?,
-        None => {
-            let word = args.id.as_deref().unwrap_or_default().to_string_lossy();
-            stored(&place, &record::resolve(&place, &word)?)?
+        if let Err(error) = stored(&place, document.id()?) {
+            // Whoever removed it did not know of all. Why it does not start matters more.
+            finish.map_or(Ok(()), |pipeline| Finish::run(&pipeline, &document)).ok();
+            return Err(error);
         }
+        document
+    } else {
+        let word = args.id.as_deref().unwrap_or_default().to_string_lossy();
+        stored(&place, &record::resolve(&place, &word)?)?
     };
     let settled = settle(&args, &document).inspect_err(|_| {
         if is_made {
@@ -104,7 +108,7 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Error> {
         std::mem::forget(task);
     }
     let Some((socket, signals)) = mine else { return Ok(ExitCode::from(125)) };
-    // The monitor outlives us; and a shell that was here before may have left the writer of the document.
+    // The monitor outlives us; and a shell that was here before may have left children.
     child::disown().context(|| "SIGCHLD")?;
     let code = client::attend(socket, signals, options)?;
     if detach && code == 0 {
@@ -117,6 +121,9 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Error> {
 
 /// The document that a pipeline has made; with `take` its file is removed.
 fn made(doc: &OsString, take: bool) -> Result<Document, Error> {
+    if take && doc.to_str().is_some_and(|text| text.parse::<u32>().is_ok()) {
+        return Err(Error::usage("--take: a file, not a descriptor"));
+    }
     let read = wb_doc::read_one(&doc.clone().into());
     if take {
         std::fs::remove_file(doc).context(|| doc.to_string_lossy().into_owned())?;

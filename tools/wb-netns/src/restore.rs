@@ -31,7 +31,7 @@ pub fn others(place: &Place, host: &Netlink, netfilter: &Netlink, bridge: &str) 
 
 /// What a record says of its container's ports; those of CNI attachments are not on record.
 fn lead_again(place: &Place, netfilter: &Netlink, id: &str) -> Result<(), Error> {
-    if !place.container(id).join(record::FILE).exists() {
+    if !record::exists(place, id) {
         return Ok(());
     }
     let attachments = network::attachments(&record::read(place, id)?)?;

@@ -80,7 +80,7 @@ fn rows(place: &Place) -> Result<Vec<(Row, bool)>, Error> {
                 let runs = matches!(row.status(), "running" | "paused" | "restarting");
                 rows.push((row, runs));
             }
-            Err(_) if !place.container(&id).join(record::FILE).exists() => {}
+            Err(_) if !record::exists(place, &id) => {}
             Err(error) => drop(Filter::doing(TOOL, "df").report(&error)),
         }
     }

@@ -4,12 +4,13 @@
 //! `wb-state gc | wb-cgroup delete | wb-netns del | wb-ipam del | wb-rootfs umount | wb-state finish`.
 
 use crate::TOOL;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use wb_doc::{Context, Document, Error, ExitCode, Filter, names};
 use wb_store::lock::Lock;
-use wb_store::{Place, record, tree};
+use wb_store::{Place, leftover, record, tree};
 
 /// The verb.
 pub fn gc(place: &Place) -> Result<ExitCode, Error> {
@@ -19,7 +20,7 @@ pub fn gc(place: &Place) -> Result<ExitCode, Error> {
     remove_half_made(place)?;
     for id in record::list(place)? {
         match record::read(place, &id) {
-            Ok(document) => leftovers.extend(leftover(place, document, &boot_id)?),
+            Ok(document) => leftovers.extend(undone(place, document, &boot_id)?),
             // Removed meanwhile.
             Err(_) if !place.container(&id).exists() => {}
             Err(error) => {
@@ -27,9 +28,12 @@ pub fn gc(place: &Place) -> Result<ExitCode, Error> {
                 code = Filter::doing(TOOL, "gc").report(&error.hint(hint)).max(1);
             }
         }
-        remove_of_the_dead(&place.container(&id), ".config.json.", ".tmp");
+        for path in of_the_dead(&place.container(&id), ".config.json.", ".tmp") {
+            // It is in nobody's way if it stays.
+            fs::remove_file(path).ok();
+        }
     }
-    remove_of_the_dead(place.run(), "made.", "");
+    leftovers.extend(made_by_the_dead(place)?);
     leftovers.extend(without_record(place)?);
     let mut out = std::io::stdout().lock();
     for document in leftovers {
@@ -43,9 +47,11 @@ pub fn gc(place: &Place) -> Result<ExitCode, Error> {
 }
 
 /// The document, if the container has something on the machine that it should not have any more.
-fn leftover(place: &Place, mut document: Document, boot_id: &str) -> Result<Option<Document>, Error> {
+fn undone(place: &Place, mut document: Document, boot_id: &str) -> Result<Option<Document>, Error> {
     let died = record::true_status(&mut document, boot_id)?;
-    let attended = record::is_alive(&document, "/wb/state/monitor", boot_id);
+    let id = document.id()?.to_owned();
+    let attended =
+        record::is_alive(&document, "/wb/state/monitor", boot_id) || leftover::monitor_lives(place, &id);
     if attended || record::is_claimed(&document, boot_id) {
         return Ok(None);
     }
@@ -71,13 +77,6 @@ fn has_traces(place: &Place, document: &Document) -> Result<bool, Error> {
         || cgroups.values().any(|path| path.as_str().is_some_and(|path| Path::new(path).exists())))
 }
 
-/// Whether a container has a record. One that is empty has gone with a power cut, of a container that would have gone
-/// with its end ([`wb_store::atomic::Durability::Passing`]).
-fn has_record(place: &Place, id: &str) -> bool {
-    let found = fs::symlink_metadata(place.container(id).join(record::FILE));
-    found.is_ok_and(|found| !found.is_file() || found.len() > 0)
-}
-
 /// Directories without a record, and names without a container: their maker died between two calls.
 fn remove_half_made(place: &Place) -> Result<(), Error> {
     if !place.containers().is_dir() {
@@ -86,14 +85,15 @@ fn remove_half_made(place: &Place) -> Result<(), Error> {
     // Who is making one holds this lock shared.
     let _lock = Lock::directory(&place.containers())?;
     for id in record::list(place)? {
-        if !has_record(place, &id) {
+        if !record::exists(place, &id) {
             record::remove(place, &id)?;
         }
     }
     for name in record::names(place)? {
         let path = place.names().join(&name);
         let target = fs::read_link(&path).unwrap_or_default();
-        let known = target.to_str().is_some_and(|id| names::check("id", id).is_ok() && has_record(place, id));
+        let known =
+            target.to_str().is_some_and(|id| names::check("id", id).is_ok() && record::exists(place, id));
         if !known {
             fs::remove_file(&path).context(|| path.display().to_string())?;
         }
@@ -101,19 +101,31 @@ fn remove_half_made(place: &Place) -> Result<(), Error> {
     Ok(())
 }
 
-/// Files with a process's number between `start` and `end` that was killed before it could remove them: what it was
-/// about to make a record, or (`made.PID`, of wb run) what its pipeline has made.
-fn remove_of_the_dead(directory: &Path, start: &str, end: &str) {
-    let Ok(entries) = fs::read_dir(directory) else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
+/// Files with a process's number between `start` and `end` that was killed before it could remove them.
+fn of_the_dead(directory: &Path, start: &str, end: &str) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    let is_left = |name: &OsStr| {
         let pid =
             name.to_str().and_then(|name| name.strip_prefix(start)?.strip_suffix(end)?.parse::<u32>().ok());
-        if pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
-            // It is in nobody's way if it stays.
-            fs::remove_file(entry.path()).ok();
+        pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists())
+    };
+    entries.flatten().filter(|entry| is_left(&entry.file_name())).map(|entry| entry.path()).collect()
+}
+
+/// What the pipelines of killed `wb run` have made (`made/PID`), where no record knows of it any more.
+fn made_by_the_dead(place: &Place) -> Result<Vec<Document>, Error> {
+    let mut found = Vec::new();
+    for path in of_the_dead(&place.made(), "", "") {
+        let text = fs::read(&path).context(|| path.display().to_string())?;
+        // It may have been killed while it wrote.
+        if let Ok(document) = Document::parse(&text) {
+            found.extend(
+                Some(document).filter(|made| made.id().is_ok_and(|id| !place.container(id).exists())),
+            );
         }
+        fs::remove_file(&path).context(|| path.display().to_string())?;
     }
+    Ok(found)
 }
 
 /// Directories in the place that a reboot forgets, of containers that have no record any more.

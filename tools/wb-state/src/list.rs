@@ -63,7 +63,7 @@ pub fn list(place: &Place, args: &ListArgs) -> Result<ExitCode, Error> {
                 texts.push(if keep_text { text } else { Vec::new() });
             }
             // Removed meanwhile, or just being made.
-            Err(_) if !place.container(&id).join(record::FILE).exists() => {}
+            Err(_) if !record::exists(place, &id) => {}
             Err(error) => drop(Filter::doing(TOOL, "list").report(&error)),
         }
     }

@@ -154,3 +154,25 @@ fn a_status_is_true() {
         assert_eq!(document.at("/wb/state/exitCode"), None);
     }
 }
+
+#[test]
+fn an_emptied_record_counts_as_gone_and_its_name_is_free() {
+    let scratch = Scratch::new("emptied");
+    scratch.container("one", "web");
+    assert!(exists(&scratch.0, "one"));
+    fs::write(scratch.0.container("one").join(FILE), "").unwrap();
+    assert!(!exists(&scratch.0, "one"));
+    assert_eq!(read(&scratch.0, "one").unwrap_err().to_string(), "no such container: one");
+    scratch.container("two", "web");
+    assert_eq!(resolve(&scratch.0, "web").unwrap(), "two");
+    remove(&scratch.0, "one").unwrap();
+    assert_eq!(resolve(&scratch.0, "web").unwrap(), "two");
+}
+
+#[test]
+fn whoever_calls_is_at_work() {
+    // No flow: the parent, its parent, and the leader of the session.
+    let parent = nix::unistd::getppid().as_raw();
+    assert_eq!(callers().first(), Some(&parent));
+    assert!(callers().len() <= 3);
+}

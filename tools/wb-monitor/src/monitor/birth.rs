@@ -113,7 +113,7 @@ impl AsFd for Birth {
 }
 
 /// Of our environment, what our tools need: `PATH`, `NO_COLOR` and what concerns whalebox, but for the flow's claim,
-/// which we have taken over. An init in the container keeps it (`/proc/1/environ`), so nothing of the host's is in it.
+/// which we have taken over. An init in the container keeps it (`/proc/1/environ`), so nothing of the user's is in it.
 pub fn environment(all: impl Iterator<Item = (OsString, OsString)>) -> Vec<OsString> {
     let ours = |name: &OsStr| {
         let named = name == "PATH" || name == "NO_COLOR" || name.as_encoded_bytes().starts_with(b"WB_");

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use wb_doc::{Context, Document, Error};
-use wb_sys::{child, pipe};
+use wb_sys::{child, pipe, process};
 
 /// How much of what it says on standard error is kept.
 const MAX_NOTE_BYTES: usize = 1024;
@@ -93,6 +93,18 @@ impl Finish {
             complaints: Some(complaints),
             note: failures.first().map(|error| format!("{error}\n").into_bytes()).unwrap_or_default(),
         })
+    }
+
+    /// Runs the pipeline to its end, for a container that has no monitor.
+    pub fn run(pipeline: &Pipeline, document: &Document) -> Result<(), Error> {
+        let mut finish = Self::begin(pipeline)?;
+        finish.start(document)?;
+        finish.running.iter().try_for_each(|&pid| process::wait(pid).map(drop)).context(|| "clean-up")
+    }
+
+    /// It gets no document: it ends.
+    pub fn give_up(&mut self) {
+        self.input = None;
     }
 
     /// Gives it the document. A large one may have to wait until the first stage reads, which is all that does.

@@ -281,9 +281,11 @@ impl Monitor {
         }
         let started = begun.map(|begun| {
             let mut finish = begun?;
-            // What could not be written can still be read.
-            let started =
-                written.or_else(|_| self.record.read()).and_then(|document| finish.start(&document));
+            // What could not be written can still be read, or is known here alone.
+            let document =
+                written.or_else(|_| self.record.read()).or_else(|error| self.record.made().ok_or(error));
+            let started = document.and_then(|document| finish.start(&document));
+            finish.give_up();
             self.phase = Phase::Finishing(finish);
             started
         });

@@ -34,6 +34,11 @@ impl Record {
         Self { place, id, transient, made: RefCell::new(made) }
     }
 
+    /// The document, if it is not stored.
+    pub fn made(&self) -> Option<Document> {
+        self.made.borrow().clone()
+    }
+
     /// Whether the document is stored.
     pub fn is_stored(&self) -> bool {
         self.made.borrow().is_none()
