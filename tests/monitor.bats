@@ -290,7 +290,7 @@ EOF
   [[ $stderr == *"is being removed"* ]]
   [ ! -e ran ]
   # What its removal did not know of is given back.
-  cmp made undone
+  diff <(jq -S . made) <(jq -S . undone)
   must_fail 2 wb-monitor run --take --doc 3 -- touch "$PWD/ran" 3<made
   cp before "$edited"
   cp made again
@@ -315,7 +315,7 @@ EOF
   jq -c '.wb.state = {status: "creating"}' before >"$edited"
   WB_COMMAND_TIMEOUT=20 must_fail 125 wb-monitor run --doc again --finish "tee $PWD/undone" -- \
     sh -c "rm -r '${edited%/*}'; $report; sleep 5"
-  cmp again undone
+  diff <(jq -S . again) <(jq -S . undone)
   rm "$WB_ROOT/names/given"
 }
 

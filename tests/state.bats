@@ -295,7 +295,7 @@ remove () { wb-state get "$@" | wb-state rm >/dev/null; }
   worker=$(WB_FLOWS=x bash -c 'export WB_CLAIM=$$
     { id=$(wb-spec run --name working busybox | wb-state create | jq -r .wb.id); exec sleep 1000; } >/dev/null 2>&1 3>&- &
     echo $!')
-  eventually 5 test -e "$WB_ROOT/names/working"
+  eventually 5 test -L "$WB_ROOT/names/working"
   mkdir "$WB_ROOT/containers/empty"
   ln -s nothing "$WB_ROOT/names/dangling"
   # What a power cut leaves of a container with --rm.
