@@ -310,7 +310,8 @@ EOF
   kill -9 "$client"
   [ -z "$(wb-state gc)" ]
   touch go
-  eventually 5 test "$(state given status)" = exited
+  has_ended () { [ "$(state given status)" = exited ]; }
+  eventually 5 has_ended
   # One whose record goes meanwhile ends, and all it has is given back.
   jq -c '.wb.state = {status: "creating"}' before >"$edited"
   WB_COMMAND_TIMEOUT=20 must_fail 125 wb-monitor run --doc again --finish "tee $PWD/undone" -- \
