@@ -315,8 +315,10 @@ EOF
   # One whose record goes meanwhile ends, and all it has is given back.
   jq -c '.wb.state = {status: "creating"}' before >"$edited"
   WB_COMMAND_TIMEOUT=20 must_fail 125 wb-monitor run --doc again --finish "tee $PWD/undone" -- \
-    sh -c "rm -r '${edited%/*}'; $report; sleep 5"
+    sh -c "rm -r '${edited%/*}'; $report; exec sleep 5"
   diff <(jq -S . again) <(jq -S . undone)
+  wb-state rm <undone >removed
+  [ ! -e "$WB_RUN/containers/$(jq -r .wb.id removed)" ]
   rm "$WB_ROOT/names/given"
 }
 
