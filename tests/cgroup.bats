@@ -155,6 +155,14 @@ is_v2 () { [ -e /sys/fs/cgroup/cgroup.controllers ]; }
   wb-cgroup delete <a.json >/dev/null
 }
 
+@test "the common parent goes, too, where a delete was killed right before that" {
+  wb-cgroup -n create --id a >a.json
+  jq -r '.wb.cgroup.paths[]' a.json | sort -u | xargs rmdir
+  compgen -G "/sys/fs/cgroup/*/wb-$WB_MACHINE_HASH" >/dev/null || [ -d "/sys/fs/cgroup/wb-$WB_MACHINE_HASH" ]
+  wb-cgroup delete <a.json >/dev/null
+  [ -z "$(find /sys/fs/cgroup -maxdepth 2 -name "wb-$WB_MACHINE_HASH")" ]
+}
+
 @test "a doing verb leaves a failed document alone" {
   echo '{"wb":{"id":"a","error":{"tool":"x","verb":"y","message":"z","code":7}}}' >in.json
   must_fail 7 sh -c 'wb-cgroup create <in.json'

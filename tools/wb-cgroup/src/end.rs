@@ -13,7 +13,6 @@ use wb_sys::{Errno, file, process};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// SIGKILL, for a call that takes the number.
 const SIGKILL: i32 = 9;
-const WHY_RMDIR: &str = "an empty cgroup goes with its directory";
 
 /// Stops every process of the cgroup (or lets it go on) and waits until the kernel says that it is so.
 pub fn freeze(group: &Group, frozen: bool) -> Result<(), Error> {
@@ -128,12 +127,8 @@ pub fn members(group: &Group) -> Result<Vec<i32>, Error> {
 pub fn delete(group: &Group, parent: &str) -> Result<(), Error> {
     let mut first = None;
     for directory in group.directories() {
-        let removed = match file::rmdir(directory, WHY_RMDIR) {
-            Err(Errno::ENOENT | Errno::ENODEV) => continue,
-            Ok(()) => Ok(()),
-            // What it says then counts.
-            Err(_) => remove(&group.now(), directory),
-        };
+        // What it says where it does not go at once is what counts.
+        let removed = rmdir(directory).or_else(|_| remove(&group.now(), directory));
         match (removed, directory.parent()) {
             (Err(error), _) => {
                 first.get_or_insert(error);
@@ -167,7 +162,7 @@ fn remove(group: &Group, top: &Path) -> Result<(), Error> {
 }
 
 fn rmdir(directory: &Path) -> Result<(), Errno> {
-    match file::rmdir(directory, WHY_RMDIR) {
+    match file::rmdir(directory, "an empty cgroup goes with its directory") {
         Err(Errno::ENOENT | Errno::ENODEV) => Ok(()),
         other => other,
     }

@@ -33,7 +33,7 @@ pub fn gc(place: &Place) -> Result<ExitCode, Error> {
             fs::remove_file(path).ok();
         }
     }
-    leftovers.extend(made_by_the_dead(place)?);
+    leftovers.extend(made_by_the_dead(place));
     leftovers.extend(without_record(place)?);
     let mut out = std::io::stdout().lock();
     for document in leftovers {
@@ -113,19 +113,16 @@ fn of_the_dead(directory: &Path, start: &str, end: &str) -> Vec<PathBuf> {
 }
 
 /// What the pipelines of killed `wb run` have made (`made/PID`), where no record knows of it any more.
-fn made_by_the_dead(place: &Place) -> Result<Vec<Document>, Error> {
+fn made_by_the_dead(place: &Place) -> Vec<Document> {
     let mut found = Vec::new();
     for path in of_the_dead(&place.made(), "", "") {
-        let text = fs::read(&path).context(|| path.display().to_string())?;
-        // It may have been killed while it wrote.
-        if let Ok(document) = Document::parse(&text) {
-            found.extend(
-                Some(document).filter(|made| made.id().is_ok_and(|id| !place.container(id).exists())),
-            );
-        }
-        fs::remove_file(&path).context(|| path.display().to_string())?;
+        // Another gc may have taken it, or it may have been killed while it wrote.
+        let made = fs::read(&path).ok().and_then(|text| Document::parse(&text).ok());
+        found.extend(made.filter(|made| made.id().is_ok_and(|id| !place.container(id).exists())));
+        // It is in nobody's way if it stays.
+        fs::remove_file(&path).ok();
     }
-    Ok(found)
+    found
 }
 
 /// Directories in the place that a reboot forgets, of containers that have no record any more.
