@@ -62,11 +62,18 @@ wb_each () {
 wb_no_verb () {
     typed=${1:-nothing}
     shift
+    wb_usage_near "$typed is none of$(printf ' %s' "$@")" "$typed" "$@"
+}
+
+# Ends with the usage error $1; with $2 one of the words that follow may have been meant.
+wb_usage_near () {
+    problem=$1
+    shift
     . "$WB_FLOWS/help.sh"
-    close=$(wb_near "$typed" "$@")
+    close=$(wb_near "$@")
     [ -z "$close" ] || close="
 hint: did you mean$close?"
-    wb_usage "$typed is none of$(printf ' %s' "$@")$close"
+    wb_usage "$problem$close"
 }
 
 # Refuses a first word that looks like a flag, where a command has none.

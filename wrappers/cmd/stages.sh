@@ -76,15 +76,8 @@ wb_word () {
 wb_break () {
     at=$1
     shift
-    wb_is_stop "$at" || {
-        . "$WB_FLOWS/help.sh"
-        # shellcheck disable=SC2046 # a list of words
-        close=$(wb_near "$at" $(wb_stops))
-        [ -z "$close" ] || close="
-hint: did you mean$close?"
-        # shellcheck disable=SC2046 # the same
-        wb_usage "--break takes one of$(printf ' %s' $(wb_stops))$close"
-    }
+    # shellcheck disable=SC2046 # lists of words
+    wb_is_stop "$at" || wb_usage_near "--break takes one of$(printf ' %s' $(wb_stops))" "$at" $(wb_stops)
     wb_default_network
     work=$(mktemp -d) || exit 125
     export WB_DOC="$work/document.json"
